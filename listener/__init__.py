@@ -1,0 +1,1 @@
+"""The listener: captures TCP packets and pushes them to the router in batches."""

@@ -1,0 +1,1 @@
+"""The router: splits batches over the writers by weight."""

@@ -1,0 +1,83 @@
+"""The one type that flows through the house: a batch of records as numpy columns of equal length."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Column = NDArray[Any]
+
+# A record's columns: dtype and how many of it a record has. On the wire each is little-endian.
+COLUMNS: Mapping[str, tuple[np.dtype[Any], int]] = MappingProxyType(
+    {
+        "timestamp": (np.dtype("<u8"), 1),  # ns since the epoch, the kernel's capture time
+        "source": (np.dtype("u1"), 16),  # IPv6, or IPv4 mapped into it
+        "destination": (np.dtype("u1"), 16),
+        "source_port": (np.dtype("<u2"), 1),
+        "destination_port": (np.dtype("<u2"), 1),
+        "flags": (np.dtype("u1"), 1),  # the TCP flags
+        "segments": (np.dtype("<u2"), 1),  # wire segments that the kernel had merged into this packet
+    }
+)
+RECORD_BYTES = sum(dtype.itemsize * width for dtype, width in COLUMNS.values())
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """Columns of equal length n: addresses are uint8 of shape (n, 16), all others have shape (n,)."""
+
+    timestamp: Column
+    source: Column
+    destination: Column
+    source_port: Column
+    destination_port: Column
+    flags: Column
+    segments: Column
+
+    def __len__(self) -> int:
+        return len(self.timestamp)
+
+    def __getitem__(self, rows: slice | Column) -> Self:
+        """The records of a slice (views) or of a mask or index (copies)."""
+        return type(self)(*(getattr(self, name)[rows] for name in COLUMNS))
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Self]) -> Self:
+        """All the parts' records, in order; a single part is given back as it is."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS))
+
+    @classmethod
+    def empty(cls, count: int = 0) -> Self:
+        """Columns for `count` records, with whatever the memory held."""
+        return cls(
+            *(np.empty(count if width == 1 else (count, width), dtype) for dtype, width in COLUMNS.values())
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Records of a stream; record i has the identity (stream, first + i) for ever."""
+
+    stream: str
+    first: int
+    records: Records
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @property
+    def end(self) -> int:
+        """The sequence number after the batch's last record."""
+        return self.first + len(self.records)
+
+    def __getitem__(self, rows: slice) -> "Batch":
+        """The batch of a contiguous slice (views), each record with the identity that it had."""
+        start, _, step = rows.indices(len(self))
+        if step != 1:
+            raise ValueError("a batch's records are contiguous")
+        return Batch(self.stream, self.first + start, self.records[rows])

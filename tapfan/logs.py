@@ -1,0 +1,53 @@
+"""Logs: one line an event, a name plus fields, to standard error; never one a record."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+Logger = structlog.typing.FilteringBoundLogger
+
+
+def open_log(program: str) -> Logger:
+    """Set logging up for this process and give its logger: coloured on a terminal, logfmt elsewhere."""
+    renderer: structlog.typing.Processor = structlog.processors.LogfmtRenderer(
+        key_order=["timestamp", "level", "program", "event"]
+    )
+    if sys.stderr.isatty():
+        renderer = structlog.dev.ConsoleRenderer()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+    )
+    logger: Logger = structlog.get_logger(program=program)
+    return logger
+
+
+class Repeated:
+    """Warnings that may come by the thousand: each kind is told at once, then counted and told once a period."""
+
+    def __init__(self, log: Logger, period_s: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._log = log
+        self._period_s = period_s
+        self._clock = clock
+        self._told: dict[str, float] = {}
+        self._since: dict[str, int] = {}
+        self.counts: dict[str, int] = {}
+
+    def warn(self, event: str, **fields: Any) -> None:
+        """Count the event, and log it unless that happened less than a period ago."""
+        self.counts[event] = self.counts.get(event, 0) + 1
+        self._since[event] = self._since.get(event, 0) + 1
+        now = self._clock()
+        if now - self._told.get(event, -self._period_s) >= self._period_s:
+            self._log.warning(event, count=self._since.pop(event), **fields)
+            self._told[event] = now

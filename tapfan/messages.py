@@ -1,0 +1,98 @@
+"""The small messages between the programs: reports and acknowledgements. Batches are in `tapfan.wire`.
+
+Both hops speak the same way. A sender numbers what it sends and keeps it until it is acknowledged. Now and
+then it says how far it has sent (`sent`); the receiver, which takes everything in order only, answers what it
+expects next. As both travel in order, an `expected` below the echoed `sent` proves a loss, and the sender sends
+again from there. A receiver that restarted, or a connection that broke, needs no other case.
+"""
+
+from typing import Annotated, Any, Literal
+
+import msgpack
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from tapfan.wire import MAX_SEQUENCE, STREAM_FORM, WireError
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
+Stream = Annotated[str, Field(pattern=f"^{STREAM_FORM.pattern}$")]
+Sequence = Annotated[int, Field(ge=0, le=MAX_SEQUENCE)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Text = Annotated[str, Field(max_length=500)]
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    def pack(self) -> bytes:
+        """The message as msgpack."""
+        packed: bytes = msgpack.packb(self.model_dump())
+        return packed
+
+
+class ListenerReport(_Message):
+    """Listener to router, twice a second: how far its stream is, and its counters."""
+
+    kind: Literal["listener"] = "listener"
+    name: Name
+    stream: Stream
+    base: Sequence  # the first record not yet acknowledged: where a router that is new begins
+    sent: Sequence  # one past the last record sent
+    expired: Count  # of the records below base, those that outlived their TTL on the way
+    captured: Count  # records in the stream so far, sent or not
+    kernel_drops: Count
+    source: Literal["capture", "accept"]
+
+
+class Acknowledgement(_Message):
+    """Router to listener: what is stored, and what the router waits for."""
+
+    kind: Literal["acknowledgement"] = "acknowledgement"
+    stream: Stream
+    acknowledged: Sequence  # every record below is stored or expired
+    expired: Count  # of those, since the stream's beginning
+    expected: Sequence  # one past the last record received in order
+    sent: Sequence  # the `sent` of the last report, echoed
+
+
+class WriterReport(_Message):
+    """Writer to router, twice a second and on every change: its Redis, and the next share it expects."""
+
+    kind: Literal["writer"] = "writer"
+    name: Name
+    epoch: Annotated[str, Field(pattern="^[0-9a-f]{8}$")]  # drawn at the writer's start
+    redis: Text  # its URL without secrets
+    healthy: bool
+    reason: Text  # why not healthy
+    expected: Count
+    sent: Count  # the `sent` of the last mark, echoed
+
+
+class Mark(_Message):
+    """Router to writer, in answer to its report: the number after the last share sent to it."""
+
+    kind: Literal["mark"] = "mark"
+    sent: Count
+    base: Count  # the oldest share kept for this writer: where a writer that is new begins
+
+
+class Stored(_Message):
+    """Writer to router: a share's records are in Redis, apart from those that had expired before."""
+
+    kind: Literal["stored"] = "stored"
+    name: Name
+    number: Count
+    stored: Count
+    expired: Count
+
+
+Message = ListenerReport | Acknowledgement | WriterReport | Mark | Stored
+_MESSAGE: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="kind")])
+
+
+def read_message(content: dict[str, Any]) -> Message:
+    """The message of an unpacked map. Raises WireError."""
+    try:
+        return _MESSAGE.validate_python(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise WireError(f"{'.'.join(map(str, first['loc'])) or 'message'}: {first['msg']}") from error

@@ -1,0 +1,48 @@
+"""What starting a program has in common: its arguments, its configuration, its log and its exit codes."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tapfan.logs import Logger, open_log
+from tapfan.settings import Settings, SettingsError, load
+from tapfan.stopping import Stop, stop_on_signals
+
+EXIT_FAILED = 1  # something that may be better at the next start: a port in use, a right missing
+EXIT_USAGE = 2  # the configuration or the arguments must be changed first
+
+Service = Callable[[Settings, Logger, Stop], None]
+
+
+class StartError(Exception):
+    """Raised when a program cannot start though its configuration is valid; its text says what to do."""
+
+
+def run(name: str, service: Service, settings: Settings) -> int:
+    """Run the service until it ends or a signal stops it; gives the exit code."""
+    log = open_log(name)
+    with stop_on_signals() as stop:
+        try:
+            service(settings, log, stop)
+        except StartError as error:
+            log.error("cannot_start", problem=str(error))
+            return EXIT_FAILED
+    log.info("stopped")
+    return 0
+
+
+def arguments(program: str, description: str, **positional: str) -> tuple[Settings, argparse.Namespace]:
+    """Parse `--config` and the positional arguments, and load the settings; ends the process when they are bad."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {program}", description=description, epilog="exit codes: 0 stopped, 1 failed, 2 bad usage"
+    )
+    parser.add_argument("--config", type=Path, help="the configuration file (default: $TAPFAN_CONFIG, tapfan.toml)")
+    for name, meaning in positional.items():
+        parser.add_argument(name, help=meaning)
+    chosen = parser.parse_args()
+    try:
+        return load(chosen.config), chosen
+    except SettingsError as error:
+        print(f"{program}: {error}", file=sys.stderr)  # noqa: T201 (there is no log before there is a configuration)
+        sys.exit(EXIT_USAGE)

@@ -1,0 +1,1 @@
+"""The writers: stores shares in Redis, one process for each."""
