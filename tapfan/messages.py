@@ -17,6 +17,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
 Stream = Annotated[str, Field(pattern=f"^{STREAM_FORM.pattern}$")]
 Sequence = Annotated[int, Field(ge=0, le=MAX_SEQUENCE)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
+Epoch = Annotated[str, Field(pattern="^[0-9a-f]{8}$")]
 Text = Annotated[str, Field(max_length=500)]
 
 
@@ -35,6 +36,7 @@ class ListenerReport(_Message):
     kind: Literal["listener"] = "listener"
     name: Name
     stream: Stream
+    number: Count  # of this report
     base: Sequence  # the first record not yet acknowledged: where a router that is new begins
     sent: Sequence  # one past the last record sent
     expired: Count  # of the records below base, those that outlived their TTL on the way
@@ -51,7 +53,8 @@ class Acknowledgement(_Message):
     acknowledged: Sequence  # every record below is stored or expired
     expired: Count  # of those, since the stream's beginning
     expected: Sequence  # one past the last record received in order
-    sent: Sequence  # the `sent` of the last report, echoed
+    report: Count  # the number and `sent` of the last report, echoed
+    sent: Sequence
 
 
 class WriterReport(_Message):
@@ -59,20 +62,23 @@ class WriterReport(_Message):
 
     kind: Literal["writer"] = "writer"
     name: Name
-    epoch: Annotated[str, Field(pattern="^[0-9a-f]{8}$")]  # drawn at the writer's start
     redis: Text  # its URL without secrets
     healthy: bool
     reason: Text  # why not healthy
+    router: Epoch | None  # the router whose shares it counts; None before its first mark
     expected: Count
-    sent: Count  # the `sent` of the last mark, echoed
+    mark: Count  # the number and `sent` of the last mark, echoed
+    sent: Count
 
 
 class Mark(_Message):
-    """Router to writer, in answer to its report: the number after the last share sent to it."""
+    """Router to writer, in answer to its report: how far it has sent."""
 
     kind: Literal["mark"] = "mark"
-    sent: Count
+    router: Epoch  # drawn at the router's start
+    number: Count  # of this mark
     base: Count  # the oldest share kept for this writer: where a writer that is new begins
+    sent: Count  # the number after the last share sent to it
 
 
 class Stored(_Message):
@@ -80,6 +86,7 @@ class Stored(_Message):
 
     kind: Literal["stored"] = "stored"
     name: Name
+    router: Epoch
     number: Count
     stored: Count
     expired: Count

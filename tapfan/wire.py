@@ -1,8 +1,8 @@
 """A batch as one msgpack map, as it travels from listener to router and, with a number, on to a writer.
 
 The map: {"kind": "batch" | "share", "version": 1, "stream", "first", "count"} and each column of
-`tapfan.batch.COLUMNS` as `bin`, little-endian, record after record. A share also has "number", its place in
-the row of shares that the router sent to that writer. What arrives is validated before a column is looked at.
+`tapfan.batch.COLUMNS` as `bin`, little-endian, record after record. A share also has "router", the
+epoch of the router that sent it, and "number", its place in the row of that router's shares to that writer. What arrives is validated before a column is looked at.
 """
 
 import re
@@ -43,14 +43,17 @@ def pack_batch(batch: Batch) -> bytes:
     return _pack({"kind": "batch"}, batch)
 
 
-def pack_share(number: int, batch: Batch) -> bytes:
-    """The batch as a message to a writer, with its number in the row of that writer's shares."""
-    return _pack({"kind": "share", "number": number}, batch)
+def pack_share(router: str, number: int, batch: Batch) -> bytes:
+    """The batch as a message to a writer, with the router's epoch and the share's number."""
+    return _pack({"kind": "share", "router": router, "number": number}, batch)
 
 
-def share_number(content: dict[str, Any]) -> int:
-    """The number of a share. Raises WireError."""
-    return _integer(content, "number", 0, 2**63)
+def share_number(content: dict[str, Any]) -> tuple[str, int]:
+    """The router's epoch and the number of a share. Raises WireError."""
+    router = content.get("router")
+    if not isinstance(router, str):
+        raise WireError(f"router {router!r:.40} is not text")
+    return router, _integer(content, "number", 0, 2**63)
 
 
 def read_batch(content: dict[str, Any]) -> Batch:

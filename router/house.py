@@ -1,0 +1,184 @@
+"""The router's state: streams in, lanes out, weights between, and the status of it all. No socket, no clock."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from router.lanes import Lane
+from router.observed import Observed
+from router.streams import Stream
+from router.weights import Weights
+from tapfan.batch import Batch
+from tapfan.control import ControlError
+from tapfan.messages import Acknowledgement, ListenerReport, Mark, Stored, WriterReport
+
+REPORT_PERIOD_S = 0.5
+_MISSED_REPORTS = 3
+
+
+@dataclass
+class Writer:
+    """A writer as the router sees it."""
+
+    redis: str
+    lane: Lane
+    address: bytes | None = None  # its ZeroMQ routing id, once it has reported
+    report: WriterReport | None = None
+    reported_s: float = 0.0
+
+    def health(self, now_s: float) -> str:
+        """Whether it can store now: up, down (its Redis) or absent (no report for three periods)."""
+        if self.report is None or now_s - self.reported_s > _MISSED_REPORTS * REPORT_PERIOD_S:
+            return "absent"
+        return "up" if self.report.healthy else "down"
+
+
+@dataclass
+class Listener:
+    """A listener's stream, with its last report and the routing id that acknowledgements go to."""
+
+    address: bytes
+    report: ListenerReport
+    stream: Stream
+
+    def acknowledgement(self) -> Acknowledgement:
+        """What to tell it now."""
+        return Acknowledgement(
+            stream=self.report.stream,
+            acknowledged=self.stream.acknowledged,
+            expired=self.stream.acknowledged_expired,
+            expected=self.stream.expected,
+            report=self.report.number,
+            sent=self.report.sent,
+        )
+
+
+@dataclass
+class House:
+    """Everything the router knows. Times are seconds of a monotonic clock, handed in."""
+
+    weights: Weights
+    writers: dict[str, Writer]
+    listeners: dict[str, Listener] = field(default_factory=dict)  # by stream
+    observed: Observed = field(default_factory=Observed)
+
+    def take_batch(self, batch: Batch) -> bool:
+        """Split a batch over the lanes; False when it is not the next of a known stream, and so not taken."""
+        listener = self.listeners.get(batch.stream)
+        if listener is None or batch.first != listener.stream.expected:
+            return False
+        counts = {name: count for name, count in self.weights.take(len(batch)).items() if count}
+        open_batch = listener.stream.receive(batch.end, len(counts))
+        start = 0
+        for name, count in counts.items():
+            self.writers[name].lane.add(batch[start : start + count], listener.stream, open_batch)
+            start += count
+        return True
+
+    def take_listener_report(self, report: ListenerReport, address: bytes) -> Listener:
+        """Note a listener's report; the first of a stream opens it."""
+        listener = self.listeners.get(report.stream)
+        if listener is None:
+            listener = Listener(address, report, Stream.begun(report.base, report.expired))
+            self.listeners[report.stream] = listener
+        listener.address, listener.report = address, report
+        return listener
+
+    def take_writer_report(self, report: WriterReport, address: bytes, now_s: float) -> Mark | None:
+        """Note a writer's report; gives the mark to answer with, None for a writer that is not configured."""
+        writer = self.writers.get(report.name)
+        if writer is None:
+            return None
+        writer.address, writer.report, writer.reported_s = address, report, now_s
+        return writer.lane.take_report(report)
+
+    def take_stored(self, message: Stored, now_s: float) -> Listener | None:
+        """Note a stored share; gives the listener to tell, when there is something to acknowledge."""
+        writer = self.writers.get(message.name)
+        kept = writer.lane.take_stored(message.router, message.number, message.stored) if writer else None
+        if kept is None:
+            return None
+        self.observed.count(message.name, message.stored, now_s)
+        if not kept.stream.store(kept.batch, message.stored, message.expired):
+            return None
+        return next(listener for listener in self.listeners.values() if listener.stream is kept.stream)
+
+    def change_weights(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The `weights` command: sets those given, if any, and gives all that are in force."""
+        given = arguments.pop("weights", {})
+        if arguments or not isinstance(given, dict) or not all(isinstance(name, str) for name in given):
+            raise ControlError("bad_request", 'weights takes {"weights": {writer: weight, …}}, or nothing')
+        self.weights.change(given)
+        return {
+            "version": self.weights.version,
+            "weights": dict(self.weights.current),
+            "configured": dict(self.weights.configured),
+            "shares": self.weights.shares(),
+        }
+
+    def status(self, now_s: float) -> dict[str, Any]:
+        """The `status` command: writers, listeners and the ledger, which adds up at every moment."""
+        listeners = {name: self._listener_status(streams) for name, streams in self._by_name()}
+        ledger: dict[str, Any] = {
+            key: sum(entry[key] for entry in listeners.values())
+            for key in ("captured", "stored", "expired", "dropped", "in_flight", "spooled")
+        }
+        # Two countings of the same: what the lanes hold, and what the streams received and have not seen stored.
+        in_lanes = sum(writer.lane.in_flight for writer in self.writers.values())
+        unsettled = sum(
+            entry.stream.expected - entry.stream.stored - entry.stream.expired for entry in self.listeners.values()
+        )
+        settled = sum(ledger[key] for key in ("stored", "expired", "dropped", "in_flight", "spooled"))
+        ledger["balanced"] = in_lanes == unsettled and ledger["captured"] == settled
+        return {
+            "version": self.weights.version,
+            "writers": self._writers_status(now_s),
+            "listeners": listeners,
+            "ledger": ledger,
+        }
+
+    def _by_name(self) -> Iterator[tuple[str, list[Listener]]]:
+        names = dict.fromkeys(listener.report.name for listener in self.listeners.values())
+        for name in names:
+            yield name, [listener for listener in self.listeners.values() if listener.report.name == name]
+
+    @staticmethod
+    def _listener_status(streams: list[Listener]) -> dict[str, Any]:
+        """The sum over a listener's streams; the last is the running one, the others are of earlier starts.
+
+        Of an earlier start only what reached the router counts as captured: what it had not sent died with it.
+        """
+        last = streams[-1]
+        captured = sum(entry.stream.expected for entry in streams[:-1])
+        captured += max(last.report.captured, last.stream.expected)
+        stored = sum(entry.stream.stored for entry in streams)
+        expired = sum(entry.stream.expired for entry in streams)
+        return {
+            "source": last.report.source,
+            "captured": captured,
+            "kernel_drops": last.report.kernel_drops,
+            "stored": stored,
+            "in_flight": captured - stored - expired,
+            "spooled": 0,
+            "expired": expired,
+            "dropped": 0,
+        }
+
+    def _writers_status(self, now_s: float) -> dict[str, Any]:
+        shares = self.weights.shares()
+        observed = self.observed.shares(self.writers, now_s)
+        return {
+            name: {
+                "redis": writer.redis,
+                "configured": self.weights.configured[name],
+                "weight": self.weights.current[name],
+                "share": shares[name],
+                "observed": observed[name],
+                "state": "ready",
+                "health": writer.health(now_s),
+                "reason": writer.report.reason if writer.report else "has not reported yet",
+                "stored": writer.lane.stored,
+                "in_flight": writer.lane.in_flight,
+            }
+            for name, writer in self.writers.items()
+        }

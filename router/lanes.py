@@ -1,0 +1,76 @@
+"""The lane to one writer: its numbered shares, kept until stored, and sent again after a loss or a restart."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from router.streams import OpenBatch, Stream
+from tapfan.batch import Batch
+from tapfan.messages import Mark, WriterReport
+from tapfan.wire import pack_share
+
+
+@dataclass
+class KeptShare:
+    """A share on its way: what to send, and which batch of which stream waits for it."""
+
+    message: bytes
+    records: int
+    stream: Stream
+    batch: OpenBatch
+
+
+class Lane:
+    """Holds a writer's unacknowledged shares in order; decides what to send, and sends nothing itself.
+
+    `router`: the epoch of this router, eight hexadecimal digits: an earlier router's shares have other numbers.
+    """
+
+    def __init__(self, router: str) -> None:
+        self._router = router
+        self.stored = 0
+        self.in_flight = 0
+        self._kept: OrderedDict[int, KeptShare] = OrderedDict()
+        self._next_number = 0  # of the next share that comes in
+        self._unsent = 0  # the number of the first share not yet sent
+        self._marks = 0
+        self._trusted_mark = 0  # an echo of an earlier mark is from before the last resending
+
+    def add(self, share: Batch, stream: Stream, batch: OpenBatch) -> None:
+        """Take a share to be sent."""
+        message = pack_share(self._router, self._next_number, share)
+        self._kept[self._next_number] = KeptShare(message, len(share), stream, batch)
+        self._next_number += 1
+        self.in_flight += len(share)
+
+    def next_unsent(self) -> bytes | None:
+        """The message of the first share that is not sent yet; None when all are."""
+        while self._unsent < self._next_number:
+            kept = self._kept.get(self._unsent)
+            if kept:
+                return kept.message
+            self._unsent += 1  # stored meanwhile: its acknowledgement came after the resending began
+        return None
+
+    def mark_sent(self) -> None:
+        """What `next_unsent` gave is sent."""
+        self._unsent += 1
+
+    def take_report(self, report: WriterReport) -> Mark:
+        """The answer to a writer's report; what it has proved not to have counts as unsent again."""
+        base = next(iter(self._kept), self._next_number)
+        unknown = report.router != self._router
+        lost = not unknown and report.mark >= self._trusted_mark and report.expected < report.sent
+        if unknown or lost:
+            self._unsent = base if unknown else max(base, report.expected)
+            self._trusted_mark = self._marks + 1
+        self._marks += 1
+        return Mark(router=self._router, number=self._marks, base=base, sent=self._unsent)
+
+    def take_stored(self, router: str, number: int, stored: int) -> KeptShare | None:
+        """The share with that number is stored; None when that was known, or was another router's."""
+        if router != self._router or number not in self._kept:
+            return None
+        kept = self._kept.pop(number)
+        self.in_flight -= kept.records
+        self.stored += stored
+        return kept

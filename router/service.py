@@ -1,0 +1,148 @@
+"""The router's loop: batches and reports in from listeners, shares out to writers, acknowledgements back."""
+
+import secrets
+import time
+from collections.abc import Callable
+
+import zmq
+
+from router.house import House, Listener, Writer
+from router.lanes import Lane
+from router.requests import Requests
+from router.weights import Weights
+from tapfan import rundir, sockets
+from tapfan.control import ControlError
+from tapfan.logs import Logger, Repeated
+from tapfan.messages import ListenerReport, Stored, WriterReport, read_message
+from tapfan.settings import Settings
+from tapfan.stopping import Stop
+from tapfan.wire import WireError, read_batch, unpack
+
+_POLL_MS = 100  # how soon a stop is noticed
+_MESSAGES_A_TURN = 64  # of one socket, so that no socket holds up the others
+
+
+def serve(settings: Settings, log: Logger, stop: Stop) -> None:
+    """Route until asked to stop. Raises StartError."""
+    with rundir.locked(settings.run_dir, "router"), zmq.Context() as context:
+        router = Router(settings, log, context)
+        log.info("ready", **{name: settings.endpoint(name) for name in ("records", "shares", "control")})
+        try:
+            while not stop:
+                router.turn()
+        finally:
+            context.destroy()
+
+
+class Router:
+    """Moves messages between the sockets and the house."""
+
+    def __init__(self, settings: Settings, log: Logger, context: zmq.Context[sockets.Socket]) -> None:
+        epoch = secrets.token_hex(4)
+        self._house = House(
+            Weights({writer.name: writer.weight for writer in settings.writers}),
+            {writer.name: Writer(writer.redacted, Lane(epoch)) for writer in settings.writers},
+        )
+        self._log = log
+        self._repeated = Repeated(log)
+        self._requests = Requests({"status": self._status, "weights": self._weights}, log)
+        self._records = sockets.bound(context, zmq.ROUTER, settings.endpoint("records"))
+        self._shares = sockets.bound(context, zmq.ROUTER, settings.endpoint("shares"))
+        self._control = sockets.bound(context, zmq.REP, settings.endpoint("control"))
+        self._poller = zmq.Poller()
+        for socket in (self._records, self._shares, self._control):
+            self._poller.register(socket, zmq.POLLIN)
+
+    def turn(self) -> None:
+        """Wait for messages, and handle some of each socket's."""
+        ready = dict(self._poller.poll(_POLL_MS))
+        if self._control in ready:
+            for frames in self._messages(self._control):
+                self._control.send(self._requests.reply(b"".join(frames)))
+        tell: dict[int, Listener] = {}
+        if self._shares in ready:
+            self._drain(self._shares, lambda address, message: self._from_writer(address, message, tell))
+        if self._records in ready:
+            self._drain(self._records, lambda address, message: self._from_listener(address, message, tell))
+        for listener in tell.values():
+            sockets.sent(self._records, listener.address, listener.acknowledgement().pack())
+        for writer in self._house.writers.values():
+            self._send_shares(writer)
+
+    def _messages(self, socket: sockets.Socket) -> list[list[bytes]]:
+        """The next messages of a socket; a REP socket gives one, as it owes a reply first."""
+        messages = []
+        for _ in range(1 if socket is self._control else _MESSAGES_A_TURN):
+            frames = sockets.received(socket)
+            if frames is None:
+                break
+            messages.append(frames)
+        return messages
+
+    def _drain(self, socket: sockets.Socket, handle: Callable[[bytes, bytes], None]) -> None:
+        for frames in self._messages(socket):
+            try:
+                if len(frames) != 2:
+                    raise WireError(f"{len(frames) - 1} frames, not 1")
+                handle(frames[0], frames[1])
+            except WireError as error:
+                self._repeated.warn("bad_message", problem=str(error), peer=frames[0].hex()[:40])
+
+    def _from_listener(self, address: bytes, message: bytes, tell: dict[int, Listener]) -> None:
+        content = unpack(message)
+        if content.get("kind") == "batch":
+            if not self._house.take_batch(read_batch(content)):
+                self._repeated.warn("batch_out_of_order", stream=content["stream"], first=content["first"])
+            return
+        report = read_message(content)
+        if not isinstance(report, ListenerReport):
+            raise WireError(f"{report.kind}: not from a listener")
+        listener = self._house.take_listener_report(report, address)
+        tell[id(listener)] = listener
+
+    def _from_writer(self, address: bytes, message: bytes, tell: dict[int, Listener]) -> None:
+        content = read_message(unpack(message))
+        if isinstance(content, Stored):
+            listener = self._house.take_stored(content, time.monotonic())
+            if listener:
+                tell[id(listener)] = listener
+        elif isinstance(content, WriterReport):
+            before = self._health(content.name)
+            mark = self._house.take_writer_report(content, address, time.monotonic())
+            if mark is None:
+                self._repeated.warn("unknown_writer", writer=content.name)
+                return
+            sockets.sent(self._shares, address, mark.pack())
+            after = self._health(content.name)
+            if after != before:
+                self._log.info("writer_health", writer=content.name, health=after, reason=content.reason)
+        else:
+            raise WireError(f"{content.kind}: not from a writer")
+
+    def _health(self, name: str) -> str:
+        writer = self._house.writers.get(name)
+        return writer.health(time.monotonic()) if writer else "unknown"
+
+    def _send_shares(self, writer: Writer) -> None:
+        """Send what is unsent, to a writer that has reported; what its connection lost comes back as unsent."""
+        while writer.address and (message := writer.lane.next_unsent()):
+            if not sockets.sent(self._shares, writer.address, message):
+                writer.address = None
+                return
+            writer.lane.mark_sent()
+
+    def _status(self, arguments: dict[str, object]) -> dict[str, object]:
+        _no_arguments(arguments)
+        return self._house.status(time.monotonic())
+
+    def _weights(self, arguments: dict[str, object]) -> dict[str, object]:
+        before = self._house.weights.current
+        result = self._house.change_weights(arguments)
+        if self._house.weights.current is not before:
+            self._log.info("weights_changed", version=result["version"], before=before, now=result["weights"])
+        return result
+
+
+def _no_arguments(arguments: dict[str, object]) -> None:
+    if arguments:
+        raise ControlError("bad_request", f"status takes no arguments, not {', '.join(arguments)[:100]}")

@@ -1,0 +1,46 @@
+"""The exact split: how many records of each batch every writer gets. Pure arithmetic, no clock, no chance.
+
+At every batch boundary each writer's count is within one record of weight / Σ weights × records, and no count
+ever falls. Each record that a writer is owed is a unit job with a deadline: its j-th record must have come by
+the time that the exact share reaches j. Per batch, every writer gets what is due, and the few records left go to
+the earliest deadlines among those whose exact share has begun the next record. Earliest deadline first is
+optimal for unit jobs on one machine, and Tijdeman's schedule (The chairman assignment problem, 1980) proves that
+a feasible one exists; so what is due never exceeds the batch.
+"""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from math import lcm
+
+
+class Split:
+    """Splits one batch after another by fixed weights, starting from zero counts.
+
+    `weights`: finite numbers >= 0, at least one of them > 0; taken as the decimals that they are written as.
+    """
+
+    def __init__(self, weights: Sequence[float]) -> None:
+        fractions = [Fraction(repr(weight)) for weight in weights]
+        scale = lcm(*(fraction.denominator for fraction in fractions))
+        self._weights = [int(fraction * scale) for fraction in fractions]
+        self._sum = sum(self._weights)
+        self.counts = [0] * len(self._weights)
+        self.total = 0
+
+    def take(self, records: int) -> list[int]:
+        """How many of the next `records` records each writer gets; the numbers add up to `records`."""
+        total = self.total + records
+        counts = [max(had, weight * total // self._sum) for had, weight in zip(self.counts, self._weights, strict=True)]
+        left = total - sum(counts)
+        if left:
+            begun = [
+                # The time of the next record's deadline, in units of the sum of weights.
+                (Fraction(count + 1, weight), i)
+                for i, (count, weight) in enumerate(zip(counts, self._weights, strict=True))
+                if weight and count * self._sum < weight * total
+            ]
+            for _, i in sorted(begun)[:left]:
+                counts[i] += 1
+        shares = [now - had for now, had in zip(counts, self.counts, strict=True)]
+        self.counts, self.total = counts, total
+        return shares

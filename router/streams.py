@@ -1,0 +1,52 @@
+"""What the router has of one listener's stream: received in order, acknowledged in order."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+
+@dataclass
+class OpenBatch:
+    """A batch whose shares are not all stored yet."""
+
+    end: int
+    shares_left: int
+    expired: int = 0
+
+
+@dataclass
+class Stream:
+    """Takes batches in order only; knows up to where everything is stored."""
+
+    expected: int  # one past the last record received
+    acknowledged: int  # every record below is stored or expired
+    acknowledged_expired: int  # how many of those had expired
+    stored: int = 0  # records, in whatever order they were stored
+    expired: int = 0
+    _open: deque[OpenBatch] = field(default_factory=deque)
+
+    @classmethod
+    def begun(cls, base: int, expired: int) -> "Stream":
+        """A stream whose records below `base` an earlier router had acknowledged, `expired` of them as expired."""
+        return cls(base, base, expired, stored=base - expired, expired=expired)
+
+    def receive(self, end: int, shares: int) -> OpenBatch:
+        """Take the next batch, which ends before `end` and is split into so many shares; gives its open entry."""
+        batch = OpenBatch(end, shares)
+        self._open.append(batch)
+        self.expected = end
+        return batch
+
+    def store(self, batch: OpenBatch, stored: int, expired: int) -> bool:
+        """One share of an open batch is stored; True when that moved `acknowledged`."""
+        self.stored += stored
+        self.expired += expired
+        batch.expired += expired
+        batch.shares_left -= 1
+        before = self.acknowledged
+        while self._open and not self._open[0].shares_left:
+            done = self._open.popleft()
+            self.acknowledged = done.end
+            self.acknowledged_expired += done.expired
+        return self.acknowledged > before
+
+

@@ -1,0 +1,39 @@
+"""The run directory: sockets and locks, for nobody but the user that runs tapfan."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tapfan.program import StartError
+
+
+def make(run_dir: Path) -> None:
+    """Make the directory, 0700. Raises StartError."""
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        run_dir.chmod(0o700)
+    except OSError as error:
+        raise StartError(f"cannot use run_dir {run_dir}: {error.strerror}; set run_dir to a folder of your own") from error
+
+
+@contextmanager
+def locked(run_dir: Path, program: str) -> Iterator[None]:
+    """Hold the run directory's lock for a program, so that it runs there once. Raises StartError.
+
+    The kernel gives the lock back however the process ends.
+    """
+    make(run_dir)
+    path = run_dir / f"{program}.lock"
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            owner = file.read().strip() or "unknown"
+            raise StartError(f"another {program} (process {owner}) runs in {run_dir}; stop it first") from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

@@ -1,0 +1,228 @@
+"""The configuration: tapfan.toml, overridden by TAPFAN_… environment variables, validated as a whole."""
+
+import math
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from tapfan import durations
+from tapfan.endpoints import Endpoint
+from tapfan.messages import Name
+from tapfan.wire import MAX_RECORDS
+
+DEFAULT_FILE = Path("tapfan.toml")
+MAX_WEIGHT = 1_000_000_000
+MAX_WRITERS = 1_000
+_PREFIX = "TAPFAN_"
+_FILE_VARIABLE = "TAPFAN_CONFIG"
+_REDIS_SCHEMES = ("redis", "rediss", "unix")
+
+
+class SettingsError(Exception):
+    """Raised when the configuration cannot be used: a line for each key, with its value and what is valid."""
+
+
+def weight(value: Any) -> float:
+    """A weight: a finite number from 0 to MAX_WEIGHT. Raises ValueError, saying so."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            value = math.nan
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_WEIGHT:
+        raise ValueError(f"must be a finite number from 0 to {MAX_WEIGHT}")
+    return float(value)
+
+
+def _seconds(value: Any) -> float:
+    if not isinstance(value, str | int | float):
+        raise ValueError(f"must be {durations.VALID}")
+    return durations.seconds(value)
+
+
+def _endpoint(value: Any) -> Endpoint:
+    if isinstance(value, Endpoint):
+        return value
+    return Endpoint.parse(value if isinstance(value, str) else "")
+
+
+def _redis_url(value: Any) -> str:
+    try:
+        parts = urlsplit(value)
+        valid = parts.scheme in _REDIS_SCHEMES and bool(parts.path if parts.scheme == "unix" else parts.hostname)
+        _ = parts.port
+        if valid and parts.scheme != "unix" and parts.path.strip("/"):
+            valid = parts.path.strip("/").isdigit()
+    except (ValueError, AttributeError, TypeError):
+        valid = False
+    if not valid:
+        raise ValueError("must be a URL such as redis://127.0.0.1:6379/0, rediss://host:6379/0 or unix:///path?db=0")
+    return str(value)
+
+
+Duration = Annotated[float, BeforeValidator(_seconds)]
+Weight = Annotated[float, BeforeValidator(weight)]
+ListenEndpoint = Annotated[Endpoint, BeforeValidator(_endpoint)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class ListenerSettings(_Section):
+    """Section [listener]."""
+
+    name: Name = "local"
+    listen: Annotated[tuple[ListenEndpoint, ...], Field(min_length=1, max_length=1000)] = (
+        Endpoint.parse("127.0.0.1:9000"),
+    )
+    interface: Annotated[str, Field(min_length=1, max_length=15)] | None = None
+    source: Literal["auto", "capture", "accept"] = "auto"
+    serve: Literal["discard", "forward", "none"] = "discard"
+    upstream: str | None = None
+    linger: Annotated[Duration, Field(ge=0.001, le=10)] = 0.02
+    batch_records: Annotated[int, Field(ge=1, le=MAX_RECORDS)] = 4096
+    window_records: Annotated[int, Field(ge=MAX_RECORDS, le=10_000_000)] = 500_000
+    ring_bytes: Annotated[int, Field(ge=2 * 2**20, le=2**30)] = 16 * 2**20
+    grace: Annotated[Duration, Field(ge=0, le=3600)] = 8.0
+
+    @model_validator(mode="after")
+    def _serving_fits(self) -> Self:
+        if (self.serve == "forward") != (self.upstream is not None):
+            raise ValueError('serve = "forward" and upstream = "host:port" go together')
+        if self.upstream is not None:
+            host, _, port = self.upstream.rpartition(":")
+            if not host or not port.isdigit() or not 1 <= int(port) <= 65535:
+                raise ValueError(f'upstream = {self.upstream!r}: must be "host:port", such as "127.0.0.1:8080"')
+        if self.source == "accept" and self.serve == "none":
+            raise ValueError('source = "accept" needs serve = "discard" or "forward": it records what it serves')
+        return self
+
+
+class RouterSettings(_Section):
+    """Section [router]: where its sockets are, if not in the run directory."""
+
+    records: str | None = None
+    shares: str | None = None
+
+
+class ControlSettings(_Section):
+    """Section [control]."""
+
+    endpoint: str | None = None
+    timeout: Annotated[Duration, Field(ge=0.01, le=600)] = 3.0
+
+
+class WriterSettings(_Section):
+    """A section [[writers]]: one Redis, and the part of the records that it gets."""
+
+    name: Name
+    redis: Annotated[str, BeforeValidator(_redis_url)]
+    weight: Weight
+    password: SecretStr | None = None
+    password_file: Path | None = None
+
+    @property
+    def redacted(self) -> str:
+        """The URL without its password, fit for a log or a status."""
+        parts = urlsplit(self.redis)
+        if parts.password is None and "password=" not in parts.query:
+            return self.redis
+        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+class Settings(_Section):
+    """The whole configuration, as `load` gives it: paths are absolute, durations are seconds."""
+
+    ttl: Annotated[Duration, Field(ge=1, le=31 * 86400)] = 300.0
+    layout: Literal["record"] = "record"
+    run_dir: Path = Path("run")
+    listener: ListenerSettings = ListenerSettings()
+    router: RouterSettings = RouterSettings()
+    control: ControlSettings = ControlSettings()
+    writers: Annotated[tuple[WriterSettings, ...], Field(min_length=1, max_length=MAX_WRITERS)]
+
+    @model_validator(mode="after")
+    def _writers_fit(self) -> Self:
+        names = [writer.name for writer in self.writers]
+        if len(set(names)) < len(names):
+            raise ValueError(f"writers: the names {', '.join(names)} must differ")
+        if not any(writer.weight for writer in self.writers):
+            raise ValueError("writers: all weights are 0; at least one must be more")
+        return self
+
+    def writer(self, name: str) -> WriterSettings:
+        """The settings of the writer with that name. Raises SettingsError, naming those that there are."""
+        for writer in self.writers:
+            if writer.name == name:
+                return writer
+        known = ", ".join(writer.name for writer in self.writers)
+        raise SettingsError(f"no writer is named {name!r}; the configuration has: {known}")
+
+    def endpoint(self, name: Literal["records", "shares", "control"]) -> str:
+        """The ZeroMQ endpoint of one of the router's sockets."""
+        given = self.control.endpoint if name == "control" else getattr(self.router, name)
+        return given or f"ipc://{self.run_dir}/{name}.ipc"
+
+
+def load(path: Path | None = None) -> Settings:
+    """Read and validate the configuration. Raises SettingsError with everything that is wrong with it."""
+    file = path or Path(os.environ.get(_FILE_VARIABLE, DEFAULT_FILE))
+    try:
+        content: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        hint = f"name it with --config or {_FILE_VARIABLE}"
+        raise SettingsError(f"cannot read the configuration {file}: {error}; {hint}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{file}: not valid TOML: {error}") from error
+    _override(content, os.environ)
+    try:
+        settings = Settings.model_validate(content)
+    except ValidationError as error:
+        raise SettingsError("\n".join(f"{file}: {_explain(dict(item))}" for item in error.errors())) from error
+    run_dir = (file.resolve().parent / settings.run_dir).resolve()
+    return settings.model_copy(update={"run_dir": run_dir})
+
+
+def _override(content: dict[str, Any], environment: "os._Environ[str] | dict[str, str]") -> None:
+    """Put TAPFAN_A__B=value in place of content["a"]["b"]; an entry of a list of tables is found by its name."""
+    for variable, value in sorted(environment.items()):
+        if not variable.startswith(_PREFIX) or variable == _FILE_VARIABLE:
+            continue
+        *tables, key = variable.removeprefix(_PREFIX).lower().split("__")
+        place: Any = content
+        for table in tables:
+            if isinstance(place, list):
+                place = next((entry for entry in place if str(entry.get("name")).lower() == table), None)
+            else:
+                place = place.setdefault(table, {})
+            if not isinstance(place, dict | list):
+                raise SettingsError(f"the environment variable {variable} names nothing that can be configured")
+        if not isinstance(place, dict):
+            raise SettingsError(f"the environment variable {variable} names a list; name one entry and its key")
+        place[key] = value.split(",") if key == "listen" else value
+
+
+def _explain(error: dict[str, Any]) -> str:
+    """One validation error as "key = value: what is valid"."""
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
+    problem = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        return f"{key}: unknown key; see tapfan.toml for those that there are"
+    if error["type"] == "missing":
+        return f"{key}: missing"
+    if not key or isinstance(error["input"], dict | BaseModel):
+        return f"{key}: {problem}" if key else problem
+    value = "(hidden)" if "password" in key else _redact(error["input"])
+    return f"{key} = {value}: {problem}"
+
+
+def _redact(value: Any) -> str:
+    text = repr(value)
+    if "@" in text:
+        return "(hidden: it may hold a password)"
+    return text if len(text) <= 100 else text[:100] + "…"

@@ -1,0 +1,96 @@
+"""The one place where ZeroMQ sockets are made: their limits, heartbeats, permissions and clear errors."""
+
+import ipaddress
+import os
+from urllib.parse import urlsplit
+
+import zmq
+
+from tapfan.program import StartError
+from tapfan.wire import MAX_MESSAGE_BYTES
+
+_LINGER_MS = 1000  # what a closing socket may still take to send; the default waits for ever
+_HEARTBEAT_MS = 2000  # tells a dead TCP peer; any traffic counts as one
+_MAX_IPC_PATH = 107  # of sockaddr_un
+_UNBOUNDED = 0  # high-water mark: acknowledgements bound what is in flight, and a mark would drop silently
+
+Socket = zmq.Socket[bytes]
+
+
+def bound(context: zmq.Context[Socket], kind: int, endpoint: str) -> Socket:
+    """A socket of that kind, bound. Raises StartError."""
+    _check(endpoint)
+    socket = _configured(context, kind)
+    mask = os.umask(0o077)
+    try:
+        socket.bind(endpoint)
+    except zmq.ZMQError as error:
+        socket.close(linger=0)
+        raise StartError(f"cannot bind {endpoint}: {error.strerror}") from error
+    finally:
+        os.umask(mask)
+    return socket
+
+
+def connected(context: zmq.Context[Socket], kind: int, endpoint: str, identity: bytes = b"") -> Socket:
+    """A socket of that kind, connecting; the peer may come later. Raises StartError."""
+    _check(endpoint)
+    socket = _configured(context, kind)
+    if identity:
+        socket.setsockopt(zmq.IDENTITY, identity)
+    # Only to peers that are there: what waits for a peer that went is lost with it, unseen by the sender.
+    socket.setsockopt(zmq.IMMEDIATE, 1)
+    socket.connect(endpoint)
+    return socket
+
+
+def sent(socket: Socket, *frames: bytes) -> bool:
+    """Send without waiting; False when no such peer is there now."""
+    try:
+        socket.send_multipart(frames, flags=zmq.DONTWAIT, copy=True)
+    except zmq.ZMQError as error:
+        if error.errno in (zmq.EAGAIN, zmq.EHOSTUNREACH):
+            return False
+        raise
+    return True
+
+
+def received(socket: Socket) -> list[bytes] | None:
+    """The frames of the next message; None when there is none now."""
+    try:
+        return socket.recv_multipart(flags=zmq.DONTWAIT)
+    except zmq.Again:
+        return None
+
+
+def _configured(context: zmq.Context[Socket], kind: int) -> Socket:
+    socket = context.socket(kind)
+    socket.setsockopt(zmq.LINGER, _LINGER_MS)
+    socket.setsockopt(zmq.SNDHWM, _UNBOUNDED)
+    socket.setsockopt(zmq.RCVHWM, _UNBOUNDED)
+    # Four times what is read: what is a little too long is counted by us, what is far too long cut off by ZeroMQ.
+    socket.setsockopt(zmq.MAXMSGSIZE, 4 * MAX_MESSAGE_BYTES)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
+    socket.setsockopt(zmq.RECONNECT_IVL, 50)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+    if kind == zmq.ROUTER:
+        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    return socket
+
+
+def _check(endpoint: str) -> None:
+    if endpoint.startswith("ipc://"):
+        path = endpoint.removeprefix("ipc://")
+        if len(os.fsencode(path)) > _MAX_IPC_PATH:
+            raise StartError(f"the socket path {path} is longer than {_MAX_IPC_PATH} bytes; set a shorter run_dir")
+        return
+    try:
+        parts = urlsplit(endpoint)
+        loopback = parts.scheme == "tcp" and bool(parts.port) and ipaddress.ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise StartError(
+            f"the endpoint {endpoint} is refused: valid are ipc:///path and tcp://127.0.0.1:port; "
+            "other hosts need encryption, which this version does not have yet"
+        )
