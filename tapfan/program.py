@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from tapfan.logs import Logger, open_log
 from tapfan.settings import Settings, SettingsError, load
@@ -44,5 +45,10 @@ def arguments(program: str, description: str, **positional: str) -> tuple[Settin
     try:
         return load(chosen.config), chosen
     except SettingsError as error:
-        print(f"{program}: {error}", file=sys.stderr)  # noqa: T201 (there is no log before there is a configuration)
-        sys.exit(EXIT_USAGE)
+        bad_usage(program, error)
+
+
+def bad_usage(program: str, error: Exception) -> NoReturn:
+    """End the process with the error and the exit code for bad usage."""
+    print(f"{program}: {error}", file=sys.stderr)  # noqa: T201 (there is no log before there is a configuration)
+    sys.exit(EXIT_USAGE)

@@ -1,0 +1,103 @@
+"""Numbers and addresses as columns of ASCII text, made from lookup tables, without a loop over the records."""
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapfan.batch import Column
+from tapfan.endpoints import IPV4_MAPPED_PREFIX, address_text
+
+Bytes = NDArray[np.uint8]
+Words = NDArray[np.uint64]
+Lengths = NDArray[np.int64]
+
+IPV4_WIDTH = 16  # the longest text has 15 characters
+IPV6_WIDTH = 40  # 39
+
+
+def _table(texts: list[str]) -> Words:
+    """Texts of at most eight characters as little-endian words, padded with NUL."""
+    return np.array([int.from_bytes(text.encode(), "little") for text in texts], "<u8")
+
+
+_DECIMAL = _table([str(number) for number in range(65_536)])
+_DECIMAL_LENGTH = np.array([len(str(number)) for number in range(65_536)])
+_FOUR_DECIMAL = _table([f"{number:04}" for number in range(10_000)]).astype("<u4")
+_FOUR_HEX = _table([f"{number:04x}" for number in range(65_536)]).astype("<u4")
+_TWO_OCTETS = _table([f"{number >> 8}.{number & 255}" for number in range(65_536)])
+_TWO_OCTETS_LENGTH = np.array([len(f"{number >> 8}.{number & 255}") for number in range(65_536)])
+_DOT = ord(".")
+# Scapy's letters, in its order: a SYN+ACK is "SA".
+_FLAG_TEXTS = ["".join(c for bit, c in enumerate("FSRPAUEC") if flags >> bit & 1) for flags in range(256)]
+_FLAGS = _table(_FLAG_TEXTS)
+_FLAGS_LENGTH = np.array([len(text) for text in _FLAG_TEXTS])
+
+
+def decimal(numbers: Column) -> tuple[Words, Lengths]:
+    """Numbers below 65,536 in decimal, left-justified in eight bytes, and how long each text is."""
+    return _DECIMAL[numbers], _DECIMAL_LENGTH[numbers]
+
+
+def flags(values: Column) -> tuple[Words, Lengths]:
+    """TCP flags as letters, left-justified in eight bytes, and how long each text is."""
+    return _FLAGS[values], _FLAGS_LENGTH[values]
+
+
+def fixed_decimal(numbers: Column, digits: int) -> Bytes:
+    """Numbers below 10**digits in decimal with leading zeros: shape (n, digits)."""
+    return _fixed(numbers, digits, 10_000, _FOUR_DECIMAL)
+
+
+def fixed_hex(numbers: Column, digits: int) -> Bytes:
+    """Numbers below 16**digits in hexadecimal with leading zeros: shape (n, digits)."""
+    return _fixed(numbers, digits, 65_536, _FOUR_HEX)
+
+
+def _fixed(numbers: Column, digits: int, base: int, four: NDArray[np.uint32]) -> Bytes:
+    groups = -(-digits // 4)
+    text = np.empty((len(numbers), groups), "<u4")
+    left = numbers.astype(np.uint64)
+    divisor = np.uint64(base)
+    for group in range(groups - 1, 0, -1):
+        higher = left // divisor
+        text[:, group] = four[left - higher * divisor]
+        left = higher
+    text[:, 0] = four[left]
+    return text.view(np.uint8)[:, groups * 4 - digits :]
+
+
+def addresses(column: Column) -> tuple[Bytes, Lengths]:
+    """Addresses of shape (n, 16) as text, left-justified: shape (n, IPV4_WIDTH or IPV6_WIDTH), and its lengths."""
+    words = np.ascontiguousarray(column).view("<u4").reshape(len(column), 4)
+    mapped = (words[:, 0] == 0) & (words[:, 1] == 0) & (words[:, 2] == _MAPPED_WORD)
+    if mapped.all():
+        return _ipv4(words[:, 3])
+    unique, inverse = np.unique(np.ascontiguousarray(column).view("V16").ravel(), return_inverse=True)
+    texts = [_cached_text(address.tobytes()) for address in unique]
+    width = IPV6_WIDTH
+    rows = np.frombuffer(b"".join(text.ljust(width) for text in texts), np.uint8).reshape(len(texts), width)
+    return rows[inverse], np.array([len(text) for text in texts])[inverse]
+
+
+_MAPPED_WORD = np.uint32(int.from_bytes(IPV4_MAPPED_PREFIX[8:], "little"))
+
+
+def _ipv4(big_endian: Column) -> tuple[Bytes, Lengths]:
+    """Two halves of two octets each, the second moved to follow the first and a dot."""
+    values = big_endian.byteswap()
+    high, low = values >> 16, values & 0xFFFF
+    high_length = _TWO_OCTETS_LENGTH[high]
+    at = (high_length * 8).astype(np.uint64)
+    second = at + np.uint64(8)
+    second_text = _TWO_OCTETS[low]
+    rows = np.empty((len(values), 2), "<u8")
+    # A shift by 64 or more gives 0, as numpy defines it.
+    rows[:, 0] = _TWO_OCTETS[high] | np.uint64(_DOT) << at | second_text << second
+    rows[:, 1] = second_text >> (np.uint64(64) - second)
+    return rows.view(np.uint8), high_length + 1 + _TWO_OCTETS_LENGTH[low]
+
+
+@lru_cache(maxsize=65_536)
+def _cached_text(address: bytes) -> bytes:
+    return address_text(address).encode()

@@ -1,0 +1,28 @@
+"""Which shares a writer takes: those of one router's epoch, each number once, in order (see `tapfan.messages`)."""
+
+from tapfan.messages import Mark
+
+
+class Inbox:
+    """Where the writer stands in the row of shares that its router sends it."""
+
+    def __init__(self) -> None:
+        self.router: str | None = None  # the epoch of the router; None before its first mark
+        self.expected = 0  # the number of the next share
+        self.mark = 0  # the last mark's number, and how far the router had sent then
+        self.sent = 0
+
+    def take_mark(self, mark: Mark) -> bool:
+        """Note a router's mark; True when it is another router than before, and so begins at its base."""
+        changed = mark.router != self.router
+        if changed:
+            self.router, self.expected = mark.router, mark.base
+        self.mark, self.sent = mark.number, mark.sent
+        return changed
+
+    def take_share(self, router: str, number: int) -> bool:
+        """True for the share that is expected; others come again, or came already."""
+        if router != self.router or number != self.expected:
+            return False
+        self.expected += 1
+        return True

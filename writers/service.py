@@ -1,0 +1,121 @@
+"""A writer's loop: shares and marks in from the router, reports and acknowledgements back."""
+
+import secrets
+import time
+
+import zmq
+
+from tapfan import rundir, sockets
+from tapfan.logs import Logger, Repeated
+from tapfan.messages import Mark, Stored, WriterReport, read_message
+from tapfan.settings import Settings, WriterSettings
+from tapfan.stopping import Stop
+from tapfan.wire import WireError, read_batch, share_number, unpack
+from writers.inbox import Inbox
+from writers.store import Store
+from writers.storing import STOP_TIMEOUT_S, Health, Storing
+
+_REPORT_PERIOD_S = 0.5
+_POLL_MS = 100  # how soon a stop is noticed
+
+
+def serve(name: str, settings: Settings, log: Logger, stop: Stop) -> None:
+    """Write to the Redis of the writer with that name until asked to stop. Raises StartError."""
+    with rundir.locked(settings.run_dir, f"writer-{name}"), zmq.Context() as context:
+        writer = Writer(settings.writer(name), settings, log, context)
+        log.info("ready", redis=settings.writer(name).redacted)
+        try:
+            while not stop:
+                writer.turn()
+        finally:
+            writer.close()
+            context.destroy()
+
+
+class Writer:
+    """Moves messages between the router and the thread that stores."""
+
+    def __init__(
+        self, writer: WriterSettings, settings: Settings, log: Logger, context: zmq.Context[sockets.Socket]
+    ) -> None:
+        self._settings = writer
+        self._log = log
+        self._repeated = Repeated(log)
+        self._inbox = Inbox()
+        self._health = Health(False, "connecting")
+        self._next_report_s = 0.0
+        # An identity of its own for each start: the router must not take two for one while the first still closes.
+        identity = f"{writer.name}.{secrets.token_hex(4)}".encode()
+        self._socket = sockets.connected(context, zmq.DEALER, settings.endpoint("shares"), identity)
+        self._storing = Storing(Store(writer), settings.ttl)
+        self._poller = zmq.Poller()
+        self._poller.register(self._socket, zmq.POLLIN)
+        self._poller.register(self._storing.ready_fd, zmq.POLLIN)
+
+    def turn(self) -> None:
+        """Wait for messages or outcomes, handle them, and report when it is time."""
+        self._poller.poll(_POLL_MS)
+        self._handle_outcomes()
+        while (frames := sockets.received(self._socket)) is not None:
+            try:
+                self._handle_message(b"".join(frames))
+            except WireError as error:
+                self._repeated.warn("bad_message", problem=str(error))
+        if time.monotonic() >= self._next_report_s:
+            self._report()
+
+    def close(self) -> None:
+        """Stop storing, and acknowledge what was stored; the router keeps the rest."""
+        if not self._storing.stop():
+            self._log.warning("redis_holds_up_the_stop", waited_s=STOP_TIMEOUT_S)
+        self._handle_outcomes()
+
+    def _handle_message(self, message: bytes) -> None:
+        content = unpack(message)
+        if content.get("kind") == "share":
+            router, number = share_number(content)
+            share = read_batch(content)
+            if self._inbox.take_share(router, number):
+                self._storing.add(router, number, share)
+            return
+        mark = read_message(content)
+        if not isinstance(mark, Mark):
+            raise WireError(f"{mark.kind}: not from a router")
+        if self._inbox.take_mark(mark):
+            self._log.info("router_found", router=mark.router)
+            self._report()
+
+    def _handle_outcomes(self) -> None:
+        for outcome in self._storing.outcomes():
+            if isinstance(outcome, Health):
+                self._health = outcome
+                if outcome.healthy:
+                    self._log.info("redis_up", redis=self._settings.redacted)
+                else:
+                    self._log.warning(
+                        "redis_down", redis=self._settings.redacted, problem=outcome.reason, then="keeps trying"
+                    )
+                self._report()
+                continue
+            stored = Stored(
+                name=self._settings.name,
+                router=outcome.router,
+                number=outcome.number,
+                stored=outcome.stored,
+                expired=outcome.expired,
+            )
+            sockets.sent(self._socket, stored.pack())
+
+    def _report(self) -> None:
+        self._next_report_s = time.monotonic() + _REPORT_PERIOD_S
+        report = WriterReport(
+            name=self._settings.name,
+            redis=self._settings.redacted,
+            healthy=self._health.healthy,
+            reason=self._health.reason,
+            router=self._inbox.router,
+            expected=self._inbox.expected,
+            mark=self._inbox.mark,
+            sent=self._inbox.sent,
+        )
+        sockets.sent(self._socket, report.pack())

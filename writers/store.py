@@ -1,0 +1,128 @@
+"""The connection to one Redis: packed commands in, every reply checked."""
+
+import hiredis
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from tapfan.settings import WriterSettings
+from writers.commands import Commands
+
+TIMEOUT_S = 5.0  # for one answer of Redis
+_CONNECT_TIMEOUT_S = 2.0
+_OK = b"+OK\r\n"
+_RECEIVE_BYTES = 65_536
+
+
+class StoreError(Exception):
+    """Raised when Redis did not take all commands; its text says why, without secrets. To be tried again."""
+
+
+class Store:
+    """One connection, made when it is first needed and after each failure. For one thread.
+
+    redis-py connects (URL, AUTH, TLS, unix sockets). The bytes then go through its socket directly: its own
+    packing and parsing cost more than Redis itself does for a SET.
+    """
+
+    def __init__(self, settings: WriterSettings) -> None:
+        self._settings = settings
+        self._connection: redis.Connection | None = None
+
+    def set_all(self, commands: Commands) -> None:
+        """Send the commands and check every reply. Raises StoreError."""
+        if commands.count:
+            self._exchange(commands.data, _OK, commands.count)
+
+    def probe(self) -> None:
+        """See whether Redis answers. Raises StoreError."""
+        self._exchange(memoryview(b"*1\r\n$4\r\nPING\r\n"), b"+PONG\r\n", 1)
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._connection is not None:
+            self._connection.disconnect()
+            self._connection = None
+
+    def _exchange(self, data: memoryview, reply: bytes, count: int) -> None:
+        try:
+            connection = self._connected()
+            connection.send_packed_command([data], check_health=False)
+            socket = connection._get_socket()
+            if socket is None:
+                raise StoreError("the connection closed")
+            _expect(socket, reply, count)
+        except StoreError:
+            raise
+        except TimeoutError as error:
+            self.close()
+            raise StoreError(f"no answer within {TIMEOUT_S:g} s") from error
+        except (redis.RedisError, OSError, hiredis.HiredisError, ValueError) as error:
+            self.close()
+            raise StoreError(_reason(error)) from error
+
+    def _connected(self) -> redis.Connection:
+        if self._connection is None:
+            options = {}
+            password = self._password()
+            if password is not None:
+                options["password"] = password
+            pool = redis.ConnectionPool.from_url(
+                self._settings.redis,
+                protocol=2,
+                socket_timeout=TIMEOUT_S,
+                socket_connect_timeout=_CONNECT_TIMEOUT_S,
+                socket_keepalive=True,
+                retry=Retry(NoBackoff(), 0),
+                client_name=f"tapfan-{self._settings.name}",
+                **options,
+            )
+            connection = pool.make_connection()
+            connection.connect()
+            self._connection = connection
+        return self._connection
+
+    def _password(self) -> str | None:
+        if self._settings.password_file is not None:
+            return self._settings.password_file.read_text(encoding="utf-8").strip()
+        return self._settings.password.get_secret_value() if self._settings.password else None
+
+
+def _expect(socket: "redis.connection.socket.socket", reply: bytes, count: int) -> None:
+    """Read `count` replies; all must be `reply`. Raises StoreError with the first that is not."""
+    wanted = reply * count
+    got = bytearray()
+    while len(got) < len(wanted):
+        data = socket.recv(_RECEIVE_BYTES)
+        if not data:
+            raise ConnectionError("Redis closed the connection")
+        got += data
+        if not wanted.startswith(got[-len(data) :], len(got) - len(data)):
+            _raise_first_error(socket, bytes(got), count)
+
+
+def _raise_first_error(socket: "redis.connection.socket.socket", begun: bytes, count: int) -> None:
+    """Read all the replies, so that the connection stays in step, and raise StoreError with the first error."""
+    reader = hiredis.Reader()
+    reader.feed(begun)
+    errors: list[str] = []
+    seen = 0
+    while seen < count:
+        reply = reader.gets()
+        if reply is False:
+            data = socket.recv(_RECEIVE_BYTES)
+            if not data:
+                raise ConnectionError("Redis closed the connection")
+            reader.feed(data)
+            continue
+        seen += 1
+        if isinstance(reply, hiredis.ReplyError):
+            errors.append(str(reply))
+    first = errors[0] if errors else "an answer that is neither OK nor an error"
+    hint = "; SET with PXAT needs Redis 6.2 or newer" if "syntax error" in first else ""
+    raise StoreError(f"{len(errors) or 1} of {count} refused: {first}{hint}")
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip().rstrip(".")
+    return text or type(error).__name__

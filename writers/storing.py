@@ -1,0 +1,121 @@
+"""The thread that stores: shares in, outcomes out. Apart from ZeroMQ, as a call to Redis may take seconds."""
+
+import os
+import random
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+
+from tapfan.batch import Batch
+from writers.commands import pack
+from writers.store import TIMEOUT_S, Store, StoreError
+
+_SLICE_RECORDS = 1024  # packed at once: what fits the processor's cache is packed at half the cost
+_PROBE_PERIOD_S = 1.0
+_BACKOFF_S = (0.1, 2.0)  # the first and the longest pause after a failure
+STOP_TIMEOUT_S = TIMEOUT_S + 1.0
+
+
+@dataclass(frozen=True)
+class StoredShare:
+    """A share is done: how many of its records are stored, and how many had expired before."""
+
+    router: str
+    number: int
+    stored: int
+    expired: int
+
+
+@dataclass(frozen=True)
+class Health:
+    """Whether Redis takes commands, and if not, why."""
+
+    healthy: bool
+    reason: str = ""
+
+
+class Storing:
+    """Stores one share after the other, each until Redis has taken all of it.
+
+    `ready_fd` becomes readable when there are outcomes to take.
+    """
+
+    def __init__(self, store: Store, ttl_s: float) -> None:
+        self._store = store
+        self._ttl_ms = round(ttl_s * 1000)
+        self._shares: SimpleQueue[tuple[str, int, Batch] | None] = SimpleQueue()
+        self._outcomes: deque[StoredShare | Health] = deque()
+        self._health: Health | None = None
+        self._stop = threading.Event()
+        self.ready_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._thread = threading.Thread(target=self._run, name="storing", daemon=True)
+        self._thread.start()
+
+    def add(self, router: str, number: int, share: Batch) -> None:
+        """Store this share after those added before."""
+        self._shares.put((router, number, share))
+
+    def outcomes(self) -> list[StoredShare | Health]:
+        """What has happened since the last call."""
+        try:
+            os.eventfd_read(self.ready_fd)
+        except BlockingIOError:
+            return []
+        taken = []
+        while self._outcomes:
+            taken.append(self._outcomes.popleft())
+        return taken
+
+    def stop(self) -> bool:
+        """Finish the slice at hand, no more; False when Redis holds it up for longer than its timeout."""
+        self._stop.set()
+        self._shares.put(None)
+        self._thread.join(STOP_TIMEOUT_S)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        self._attempt(self._store.probe)
+        while not self._stop.is_set():
+            try:
+                entry = self._shares.get(timeout=_PROBE_PERIOD_S)
+            except Empty:
+                self._attempt(self._store.probe)
+                continue
+            if entry is not None:
+                self._store_share(*entry)
+        self._store.close()
+
+    def _store_share(self, router: str, number: int, share: Batch) -> None:
+        stored = expired = 0
+        for start in range(0, len(share), _SLICE_RECORDS):
+            part = share[start : start + _SLICE_RECORDS]
+            pause = _BACKOFF_S[0]
+            while not self._stop.is_set():
+                commands = pack(part, self._ttl_ms, time.time_ns() // 1_000_000)
+                if self._attempt(lambda commands=commands: self._store.set_all(commands)):
+                    stored += commands.count
+                    expired += commands.expired
+                    break
+                self._stop.wait(pause * random.uniform(0.5, 1.0))
+                pause = min(pause * 2, _BACKOFF_S[1])
+            else:
+                return
+        self._tell(StoredShare(router, number, stored, expired))
+
+    def _attempt(self, call) -> bool:
+        try:
+            call()
+        except StoreError as error:
+            health = Health(False, str(error)[:400])
+        else:
+            health = Health(True)
+        if health != self._health:
+            self._health = health
+            self._tell(health)
+        return health.healthy
+
+    def _tell(self, outcome: StoredShare | Health) -> None:
+        self._outcomes.append(outcome)
+        os.eventfd_write(self.ready_fd, 1)
