@@ -1,6 +1,6 @@
 """The exact split: how many records of each batch every writer gets. Pure arithmetic, no clock, no chance.
 
-At every batch boundary each writer's count is within one record of weight / Σ weights × records, and no count
+At every batch boundary each writer's count is within one record of weight / Σ weights of the records, and no count
 ever falls. Each record that a writer is owed is a unit job with a deadline: its j-th record must have come by
 the time that the exact share reaches j. Per batch, every writer gets what is due, and the few records left go to
 the earliest deadlines among those whose exact share has begun the next record. Earliest deadline first is

@@ -48,5 +48,3 @@ class Stream:
             self.acknowledged = done.end
             self.acknowledged_expired += done.expired
         return self.acknowledged > before
-
-

@@ -54,9 +54,7 @@ class Records:
     @classmethod
     def empty(cls, count: int = 0) -> Self:
         """Columns for `count` records, with whatever the memory held."""
-        return cls(
-            *(np.empty(count if width == 1 else (count, width), dtype) for dtype, width in COLUMNS.values())
-        )
+        return cls(*(np.empty(count if width == 1 else (count, width), dtype) for dtype, width in COLUMNS.values()))
 
 
 @dataclass(frozen=True, eq=False)

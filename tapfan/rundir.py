@@ -15,7 +15,9 @@ def make(run_dir: Path) -> None:
         run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         run_dir.chmod(0o700)
     except OSError as error:
-        raise StartError(f"cannot use run_dir {run_dir}: {error.strerror}; set run_dir to a folder of your own") from error
+        raise StartError(
+            f"cannot use run_dir {run_dir}: {error.strerror}; set run_dir to a folder of your own"
+        ) from error
 
 
 @contextmanager

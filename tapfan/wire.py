@@ -1,8 +1,9 @@
 """A batch as one msgpack map, as it travels from listener to router and, with a number, on to a writer.
 
 The map: {"kind": "batch" | "share", "version": 1, "stream", "first", "count"} and each column of
-`tapfan.batch.COLUMNS` as `bin`, little-endian, record after record. A share also has "router", the
-epoch of the router that sent it, and "number", its place in the row of that router's shares to that writer. What arrives is validated before a column is looked at.
+`tapfan.batch.COLUMNS` as `bin`, little-endian, record after record. A share also has "router", the epoch of
+the router that sent it, and "number", its place in the row of that router's shares to that writer. What arrives
+is validated before a column is looked at.
 """
 
 import re

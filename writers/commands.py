@@ -112,7 +112,10 @@ _HEAD_LENGTH = len("*5\r\n$3\r\nSET\r\n$99\r\ntcp:")
 _MAX_KEY_LENGTH = 200
 # By the key's length: all that comes before the source address.
 _HEADS = np.array(
-    [list(f"*5\r\n$3\r\nSET\r\n${length}\r\ntcp:".ljust(_HEAD_LENGTH + 1).encode()) for length in range(_MAX_KEY_LENGTH)],
+    [
+        list(f"*5\r\n$3\r\nSET\r\n${length}\r\ntcp:".ljust(_HEAD_LENGTH + 1).encode())
+        for length in range(_MAX_KEY_LENGTH)
+    ],
     np.uint8,
 )[:, : _HEAD_LENGTH + 1]
 

@@ -1,8 +1,11 @@
 """The connection to one Redis: packed commands in, every reply checked."""
 
+from socket import socket as Socket
+
 import hiredis
 import redis
 from redis.backoff import NoBackoff
+from redis.connection import AbstractConnection
 from redis.retry import Retry
 
 from tapfan.settings import WriterSettings
@@ -27,7 +30,7 @@ class Store:
 
     def __init__(self, settings: WriterSettings) -> None:
         self._settings = settings
-        self._connection: redis.Connection | None = None
+        self._connection: AbstractConnection | None = None
 
     def set_all(self, commands: Commands) -> None:
         """Send the commands and check every reply. Raises StoreError."""
@@ -48,7 +51,7 @@ class Store:
         try:
             connection = self._connected()
             connection.send_packed_command([data], check_health=False)
-            socket = connection._get_socket()
+            socket = connection._get_socket()  # redis-py has no public name for it
             if socket is None:
                 raise StoreError("the connection closed")
             _expect(socket, reply, count)
@@ -61,7 +64,7 @@ class Store:
             self.close()
             raise StoreError(_reason(error)) from error
 
-    def _connected(self) -> redis.Connection:
+    def _connected(self) -> AbstractConnection:
         if self._connection is None:
             options = {}
             password = self._password()
@@ -78,6 +81,8 @@ class Store:
                 **options,
             )
             connection = pool.make_connection()
+            if not isinstance(connection, AbstractConnection):
+                raise StoreError(f"redis-py connects by a {type(connection).__name__}, which has no socket")
             connection.connect()
             self._connection = connection
         return self._connection
@@ -88,7 +93,7 @@ class Store:
         return self._settings.password.get_secret_value() if self._settings.password else None
 
 
-def _expect(socket: "redis.connection.socket.socket", reply: bytes, count: int) -> None:
+def _expect(socket: Socket, reply: bytes, count: int) -> None:
     """Read `count` replies; all must be `reply`. Raises StoreError with the first that is not."""
     wanted = reply * count
     got = bytearray()
@@ -101,7 +106,7 @@ def _expect(socket: "redis.connection.socket.socket", reply: bytes, count: int) 
             _raise_first_error(socket, bytes(got), count)
 
 
-def _raise_first_error(socket: "redis.connection.socket.socket", begun: bytes, count: int) -> None:
+def _raise_first_error(socket: Socket, begun: bytes, count: int) -> None:
     """Read all the replies, so that the connection stays in step, and raise StoreError with the first error."""
     reader = hiredis.Reader()
     reader.feed(begun)

@@ -5,7 +5,9 @@ import random
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from queue import Empty, SimpleQueue
 
 from tapfan.batch import Batch
@@ -94,7 +96,7 @@ class Storing:
             pause = _BACKOFF_S[0]
             while not self._stop.is_set():
                 commands = pack(part, self._ttl_ms, time.time_ns() // 1_000_000)
-                if self._attempt(lambda commands=commands: self._store.set_all(commands)):
+                if self._attempt(partial(self._store.set_all, commands)):
                     stored += commands.count
                     expired += commands.expired
                     break
@@ -104,7 +106,7 @@ class Storing:
                 return
         self._tell(StoredShare(router, number, stored, expired))
 
-    def _attempt(self, call) -> bool:
+    def _attempt(self, call: Callable[[], None]) -> bool:
         try:
             call()
         except StoreError as error:
