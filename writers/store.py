@@ -1,6 +1,6 @@
 """The connection to one Redis: packed commands in, every reply checked."""
 
-from socket import socket as Socket
+import socket
 
 import hiredis
 import redis
@@ -51,10 +51,10 @@ class Store:
         try:
             connection = self._connected()
             connection.send_packed_command([data], check_health=False)
-            socket = connection._get_socket()  # redis-py has no public name for it
-            if socket is None:
+            raw = connection._get_socket()  # redis-py has no public name for it
+            if raw is None:
                 raise StoreError("the connection closed")
-            _expect(socket, reply, count)
+            _expect(raw, reply, count)
         except StoreError:
             raise
         except TimeoutError as error:
@@ -93,20 +93,20 @@ class Store:
         return self._settings.password.get_secret_value() if self._settings.password else None
 
 
-def _expect(socket: Socket, reply: bytes, count: int) -> None:
+def _expect(raw: socket.socket, reply: bytes, count: int) -> None:
     """Read `count` replies; all must be `reply`. Raises StoreError with the first that is not."""
     wanted = reply * count
     got = bytearray()
     while len(got) < len(wanted):
-        data = socket.recv(_RECEIVE_BYTES)
+        data = raw.recv(_RECEIVE_BYTES)
         if not data:
             raise ConnectionError("Redis closed the connection")
         got += data
         if not wanted.startswith(got[-len(data) :], len(got) - len(data)):
-            _raise_first_error(socket, bytes(got), count)
+            _raise_first_error(raw, bytes(got), count)
 
 
-def _raise_first_error(socket: Socket, begun: bytes, count: int) -> None:
+def _raise_first_error(raw: socket.socket, begun: bytes, count: int) -> None:
     """Read all the replies, so that the connection stays in step, and raise StoreError with the first error."""
     reader = hiredis.Reader()
     reader.feed(begun)
@@ -115,7 +115,7 @@ def _raise_first_error(socket: Socket, begun: bytes, count: int) -> None:
     while seen < count:
         reply = reader.gets()
         if reply is False:
-            data = socket.recv(_RECEIVE_BYTES)
+            data = raw.recv(_RECEIVE_BYTES)
             if not data:
                 raise ConnectionError("Redis closed the connection")
             reader.feed(data)

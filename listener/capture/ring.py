@@ -1,0 +1,97 @@
+"""A TPACKET_V3 receive ring on one interface: blocks of captured packets, filled by the kernel.
+
+See https://docs.kernel.org/networking/packet_mmap.html and linux/if_packet.h.
+"""
+
+import ctypes
+import mmap
+import socket
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from listener.capture.filter import Instruction
+
+BLOCK_BYTES = 2**20
+
+_SOL_PACKET = 263
+_PACKET_RX_RING, _PACKET_STATISTICS, _PACKET_VERSION = 5, 6, 10
+_PACKET_VNET_HDR, _PACKET_IGNORE_OUTGOING = 15, 23
+_SO_ATTACH_FILTER = 26
+_TPACKET_V3 = 2
+_ETH_P_ALL = 3
+_FRAME_BYTES = 2048  # only a check of the kernel's for V3: packets of a block have their own lengths
+_STATUS, _LENGTH = 8 // 4, 20 // 4  # tpacket_block_desc, in words
+_KERNEL, _USER = 0, 1
+
+
+class Ring:
+    """The ring of one interface. Raises OSError, PermissionError without CAP_NET_RAW.
+
+    Packets that pass the filter are held in `ring_bytes` of memory, which cannot be swapped; a block is handed
+    over when it is full or `retire_ms` after its first packet.
+    """
+
+    def __init__(self, interface: str, program: Sequence[Instruction], ring_bytes: int, retire_ms: int) -> None:
+        self.interface = interface
+        self._blocks = max(2, ring_bytes // BLOCK_BYTES)
+        self._next = 0
+        self.drops = 0  # packets that found the ring full
+        # Protocol 0 receives nothing: no packet may come in before the filter is there.
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+        try:
+            self._attach(program)
+            self._option(_PACKET_VERSION, _TPACKET_V3)
+            self._option(_PACKET_IGNORE_OUTGOING, 1)
+            self._option(_PACKET_VNET_HDR, 1)
+            size = self._blocks * BLOCK_BYTES
+            request = (BLOCK_BYTES, self._blocks, _FRAME_BYTES, size // _FRAME_BYTES, retire_ms, 0, 0)
+            self._socket.setsockopt(_SOL_PACKET, _PACKET_RX_RING, struct.pack("7I", *request))
+            self._map = mmap.mmap(self._socket.fileno(), size)
+            self._bytes = np.frombuffer(self._map, np.uint8)
+            self._words = np.frombuffer(self._map, np.uint32)
+            self._socket.bind((interface, _ETH_P_ALL))
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def fileno(self) -> int:
+        """Readable when a block is handed over."""
+        return self._socket.fileno()
+
+    def take_into(self, buffer: NDArray[np.uint8]) -> int:
+        """Copy the next block into a buffer of at least BLOCK_BYTES and give it back to the kernel.
+
+        Gives how many bytes of it are used, 0 when no block is handed over yet.
+        """
+        start = self._next * BLOCK_BYTES
+        words = self._words[start // 4 : start // 4 + 12]
+        if not words[_STATUS] & _USER:
+            return 0
+        used = min(int(words[_LENGTH]), BLOCK_BYTES)
+        buffer[:used] = self._bytes[start : start + used]
+        words[_STATUS] = _KERNEL
+        self._next = (self._next + 1) % self._blocks
+        return used
+
+    def count_drops(self) -> int:
+        """Packets dropped by the kernel since the start."""
+        statistics = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 12)  # reading clears it
+        self.drops += int(struct.unpack("3I", statistics)[1])
+        return self.drops
+
+    def close(self) -> None:
+        """Stop capturing; what is still in the ring is gone."""
+        self._socket.close()
+        del self._bytes, self._words
+        self._map.close()
+
+    def _option(self, name: int, value: int) -> None:
+        self._socket.setsockopt(_SOL_PACKET, name, value)
+
+    def _attach(self, program: Sequence[Instruction]) -> None:
+        code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *instruction) for instruction in program))
+        fprog = struct.pack("HL", len(program), ctypes.addressof(code))
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)

@@ -1,0 +1,68 @@
+"""The listener's source of records by capturing: a ring for each interface."""
+
+import numpy as np
+
+from listener.capture.decode import BUFFER_BYTES, decode
+from listener.capture.filter import MAX_INSTRUCTIONS, build
+from listener.capture.interfaces import choose
+from listener.capture.ring import Ring
+from tapfan.batch import Records
+from tapfan.program import StartError
+from tapfan.settings import ListenerSettings
+
+
+class CaptureSource:
+    """Captures what is sent to the endpoints. Raises StartError, and PermissionError without CAP_NET_RAW."""
+
+    kind = "capture"
+
+    def __init__(self, settings: ListenerSettings) -> None:
+        self._endpoints = settings.listen
+        self.malformed = 0
+        program = build(settings.listen)
+        if len(program) > MAX_INSTRUCTIONS:
+            raise StartError(
+                f"listen has more endpoints than the kernel's filter can hold ({len(program)} instructions, at most "
+                f"{MAX_INSTRUCTIONS}); a wildcard address takes fewer"
+            )
+        self.retire_ms = max(1, round(settings.linger * 500))
+        self._buffer = np.zeros(BUFFER_BYTES, np.uint8)
+        self._rings: list[Ring] = []
+        for interface in choose(settings.listen, settings.interface):
+            try:
+                self._rings.append(Ring(interface, program, settings.ring_bytes, self.retire_ms))
+            except PermissionError:
+                self.close()
+                raise
+            except OSError as error:
+                self.close()
+                raise StartError(f"cannot capture on {interface}: {error.strerror or error}") from error
+
+    @property
+    def interfaces(self) -> list[str]:
+        """What is captured on."""
+        return [ring.interface for ring in self._rings]
+
+    def descriptors(self) -> list[int]:
+        """To be polled for reading."""
+        return [ring.fileno() for ring in self._rings]
+
+    def read(self) -> Records | None:
+        """The records of the next blocks, at most one of each ring; None when there is none now."""
+        parts = []
+        for ring in self._rings:
+            used = ring.take_into(self._buffer)
+            if used:
+                decoded = decode(self._buffer, used, self._endpoints)
+                self.malformed += decoded.malformed
+                parts.append(decoded.records)
+        return Records.concatenate(parts) if parts else None
+
+    def kernel_drops(self) -> int:
+        """Packets that the kernel had to drop since the start, as no block was free."""
+        return sum(ring.count_drops() for ring in self._rings)
+
+    def close(self) -> None:
+        """Stop capturing."""
+        for ring in self._rings:
+            ring.close()
