@@ -1,0 +1,45 @@
+"""The listener's source of records without the right to capture: what its serving process accepts and reads."""
+
+import os
+
+import numpy as np
+
+from listener.serving.rows import FORM
+from tapfan.batch import COLUMNS, Records
+
+_READ_BYTES = FORM.size * 16_384
+_ROW = np.dtype([(name, dtype) if width == 1 else (name, dtype, (width,)) for name, (dtype, width) in COLUMNS.items()])
+
+
+class AcceptSource:
+    """Reads rows from the serving process's pipe, which does not block."""
+
+    kind = "accept"
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe
+        self.ended = False
+
+    def descriptors(self) -> list[int]:
+        """To be polled for reading."""
+        return [self._pipe]
+
+    def read(self) -> Records | None:
+        """The records that have come; None when there are none now."""
+        try:
+            data = os.read(self._pipe, _READ_BYTES)
+        except BlockingIOError:
+            return None
+        self.ended = not data
+        if not data:
+            return None
+        rows = np.frombuffer(data, _ROW)
+        return Records(*(np.ascontiguousarray(rows[name]) for name in COLUMNS))
+
+    def kernel_drops(self) -> int:
+        """None: TCP makes the senders wait."""
+        return 0
+
+    def close(self) -> None:
+        """Close the pipe."""
+        os.close(self._pipe)

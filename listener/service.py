@@ -1,0 +1,159 @@
+"""The listener's loop: records from the source into batches, batches to the router, kept until it has them stored."""
+
+import secrets
+import time
+
+import zmq
+
+from listener.batching import Batching
+from listener.outbox import Outbox
+from listener.server import Server
+from listener.sources import Source, open_source
+from tapfan import rundir, sockets
+from tapfan.logs import Logger, Repeated
+from tapfan.messages import Acknowledgement, read_message
+from tapfan.settings import ListenerSettings, Settings
+from tapfan.stopping import Stop
+from tapfan.wire import WireError, unpack
+
+_REPORT_PERIOD_S = 0.5
+_POLL_S = 0.1  # how soon a stop is noticed
+_DRAIN_S = 0.05  # beyond the linger, for what was captured just before the stop
+
+
+def serve(settings: Settings, log: Logger, stop: Stop) -> None:
+    """Listen until asked to stop, then see that what was captured gets stored. Raises StartError."""
+    chosen = settings.listener
+    with rundir.locked(settings.run_dir, f"listener-{chosen.name}"), zmq.Context() as context:
+        source, server = open_source(chosen, log)
+        listener = Listener(chosen, settings.endpoint("records"), source, server, log, context)
+        log.info("ready", stream=listener.stream)
+        try:
+            while not stop:
+                listener.turn()
+            listener.finish()
+        finally:
+            source.close()
+            context.destroy()
+
+
+class Listener:
+    """Moves records from the source to the router."""
+
+    def __init__(  # noqa: PLR0913 (its parts, put together in one place)
+        self,
+        settings: ListenerSettings,
+        endpoint: str,
+        source: Source,
+        server: Server | None,
+        log: Logger,
+        context: zmq.Context[sockets.Socket],
+    ) -> None:
+        self._settings = settings
+        self._source = source
+        self._server = server
+        self._log = log
+        self._repeated = Repeated(log)
+        # The source's own delay, where it gathers packets, is the other half of the linger.
+        self._batching = Batching(settings.batch_records, settings.linger / 2)
+        self._outbox = Outbox(settings.name, secrets.token_hex(4))
+        self._socket = sockets.connected(context, zmq.DEALER, endpoint, self._outbox.stream.encode())
+        self._poller = zmq.Poller()
+        self._poller.register(self._socket, zmq.POLLIN)
+        self._reading = False
+        self._set_reading(True)
+        self._next_report_s = 0.0
+        self._drops = 0
+
+    @property
+    def stream(self) -> str:
+        """The stream's name."""
+        return self._outbox.stream
+
+    def turn(self) -> None:
+        """Wait for records or acknowledgements, and handle them."""
+        self._set_reading(self._outbox.in_flight + self._batching.waiting < self._settings.window_records)
+        due = self._batching.due_in(time.monotonic())
+        self._poller.poll(1000 * (_POLL_S if due is None else min(due, _POLL_S)))
+        if self._reading:
+            self._read()
+        self._exchange()
+        if self._server:
+            self._server.look_after()
+
+    def finish(self) -> None:
+        """Take no more, flush, and wait for the acknowledgements, for as long as the grace allows."""
+        if self._server:
+            self._server.stop()
+        deadline = time.monotonic() + self._settings.linger + _DRAIN_S
+        while time.monotonic() < deadline:
+            self._poller.poll(10)
+            self._read()
+        if self._server:
+            self._server.wait()
+            self._read()
+        self._set_reading(False)
+        for records in self._batching.flush():
+            self._outbox.add(records)
+        self._next_report_s = 0.0
+        deadline = time.monotonic() + self._settings.grace
+        while self._outbox.in_flight and time.monotonic() < deadline:
+            self._poller.poll(1000 * _POLL_S)
+            self._exchange()
+        if self._outbox.in_flight:
+            self._log.error(
+                "stopped_with_records_not_stored",
+                records=self._outbox.in_flight,
+                waited_s=self._settings.grace,
+                check="that the router and the writers run, and that their Redis servers answer",
+            )
+
+    def _set_reading(self, wanted: bool) -> None:
+        """Read the source or leave it alone, as when the window is full: its own buffer then fills."""
+        if wanted == self._reading:
+            return
+        self._reading = wanted
+        for descriptor in self._source.descriptors():
+            if wanted:
+                self._poller.register(descriptor, zmq.POLLIN)
+            else:
+                self._poller.unregister(descriptor)
+        if not wanted:
+            self._repeated.warn("window_full", records=self._outbox.in_flight, then="waits for acknowledgements")
+
+    def _read(self) -> None:
+        room = self._settings.window_records - self._outbox.in_flight - self._batching.waiting
+        while room > 0 and (records := self._source.read()) is not None:
+            self._batching.add(records, time.monotonic())
+            room -= len(records)
+            self._send_batches()
+
+    def _send_batches(self) -> None:
+        for records in self._batching.take(time.monotonic()):
+            self._outbox.add(records)
+        while (message := self._outbox.next_unsent()) is not None and sockets.sent(self._socket, message):
+            self._outbox.mark_sent()
+
+    def _exchange(self) -> None:
+        """Everything between us and the router: acknowledgements in, batches and reports out."""
+        while (frames := sockets.received(self._socket)) is not None:
+            try:
+                message = read_message(unpack(b"".join(frames)))
+                if not isinstance(message, Acknowledgement):
+                    raise WireError(f"{message.kind}: not from a router")
+            except WireError as error:
+                self._repeated.warn("bad_message", problem=str(error))
+                continue
+            if self._outbox.take_acknowledgement(message):
+                self._log.info("sends_again", first=message.expected)
+        self._send_batches()
+        if time.monotonic() >= self._next_report_s:
+            self._report()
+
+    def _report(self) -> None:
+        self._next_report_s = time.monotonic() + _REPORT_PERIOD_S
+        drops = self._source.kernel_drops()
+        if drops > self._drops:
+            self._repeated.warn("kernel_drops", packets=drops - self._drops, then="more ring_bytes may help")
+            self._drops = drops
+        sockets.sent(self._socket, self._outbox.report(self._batching.waiting, drops, self._source.kind).pack())

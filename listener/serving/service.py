@@ -1,0 +1,62 @@
+"""The serving process: accepts connections on the endpoints until the listener goes."""
+
+import asyncio
+import contextlib
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+
+from listener.serving.connections import Discard, Forward
+from listener.serving.rows import Rows
+from tapfan.logs import Repeated, open_log
+
+_BACKLOG = 4096
+
+
+async def serve(sockets: Sequence[int], upstream: str | None, rows_pipe: int | None) -> None:
+    """Serve on listening sockets, given by descriptor, until standard input ends: the listener holds its other end."""
+    # The listener stops us, by closing our input; a Ctrl-C at the terminal is for the listener.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _allow_many_connections()
+    rows = Rows(rows_pipe) if rows_pipe is not None else None
+    factory = _factory(upstream, rows)
+    loop = asyncio.get_running_loop()
+    servers = []
+    for descriptor in sockets:
+        server = await loop.create_server(factory, sock=socket.socket(fileno=descriptor), backlog=_BACKLOG)
+        servers.append(server)
+    ended = asyncio.Event()
+    await loop.connect_read_pipe(lambda: _UntilEnd(ended), sys.stdin)
+    await ended.wait()
+    for server in servers:
+        server.close()
+    if rows is not None:
+        with contextlib.suppress(BrokenPipeError):
+            rows.flush()
+
+
+def _factory(upstream: str | None, rows: Rows | None) -> Callable[[], asyncio.BaseProtocol]:
+    if upstream is None:
+        return lambda: Discard(rows)
+    host, _, port = upstream.rpartition(":")
+    repeated = Repeated(open_log("listener"))
+
+    def failed(error: OSError) -> None:
+        repeated.warn("upstream_failed", upstream=upstream, problem=str(error) or type(error).__name__)
+
+    return lambda: Forward((host.strip("[]"), int(port)), rows, failed)
+
+
+def _allow_many_connections() -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+class _UntilEnd(asyncio.Protocol):
+    def __init__(self, ended: asyncio.Event) -> None:
+        self._ended = ended
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._ended.set()

@@ -1,0 +1,80 @@
+"""Where records come from: capturing, or accepting where capturing is not allowed."""
+
+from typing import Literal, Protocol
+
+from listener.accepting import AcceptSource
+from listener.capture.source import CaptureSource
+from listener.server import Server
+from tapfan.batch import Records
+from tapfan.logs import Logger
+from tapfan.program import StartError
+from tapfan.settings import ListenerSettings
+
+_HOW_TO_ALLOW = (
+    "capturing needs CAP_NET_RAW: run as root, or `setcap cap_net_raw+ep` a copy of the Python interpreter, "
+    'or set source = "accept" under [listener] to record what the listener itself accepts'
+)
+
+
+class Source(Protocol):
+    """Gives records as they come. Not for several threads."""
+
+    @property
+    def kind(self) -> Literal["capture", "accept"]:
+        """How the records are made."""
+
+    def descriptors(self) -> list[int]:
+        """To be polled for reading."""
+
+    def read(self) -> Records | None:
+        """The next records; None when there are none now."""
+
+    def kernel_drops(self) -> int:
+        """Packets that the kernel dropped since the start."""
+
+    def close(self) -> None:
+        """Give everything back."""
+
+
+def open_source(settings: ListenerSettings, log: Logger) -> tuple[Source, Server | None]:
+    """The source that the settings ask for, and what serves the endpoints, if anything. Raises StartError.
+
+    Capturing begins before serving, so that the first connection's first packet is captured.
+    """
+    capture = _capture(settings, log)
+    if capture is None:
+        server = Server(settings, log, records=True)
+        log.info("source_chosen", source="accept", listen=_listen(settings), serve=settings.serve)
+        return AcceptSource(server.pipe), server
+    log.info(
+        "source_chosen",
+        source="capture",
+        listen=_listen(settings),
+        serve=settings.serve,
+        interfaces=",".join(capture.interfaces),
+        ring_bytes=settings.ring_bytes * len(capture.interfaces),
+    )
+    if settings.serve == "none":
+        return capture, None
+    try:
+        return capture, Server(settings, log, records=False)
+    except StartError:
+        capture.close()
+        raise
+
+
+def _capture(settings: ListenerSettings, log: Logger) -> CaptureSource | None:
+    """The capturing source; None where it is not wanted, or not allowed and not insisted on."""
+    if settings.source == "accept":
+        return None
+    try:
+        return CaptureSource(settings)
+    except PermissionError as error:
+        if settings.source == "capture" or settings.serve == "none":
+            raise StartError(_HOW_TO_ALLOW) from error
+        log.warning("capture_not_allowed", problem=_HOW_TO_ALLOW, then="accepts the connections itself")
+        return None
+
+
+def _listen(settings: ListenerSettings) -> str:
+    return ",".join(map(str, settings.listen))
