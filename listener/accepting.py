@@ -1,6 +1,7 @@
 """The listener's source of records without the right to capture: what its serving process accepts and reads."""
 
 import os
+from typing import Literal
 
 import numpy as np
 
@@ -14,11 +15,10 @@ _ROW = np.dtype([(name, dtype) if width == 1 else (name, dtype, (width,)) for na
 class AcceptSource:
     """Reads rows from the serving process's pipe, which does not block."""
 
-    kind = "accept"
+    kind: Literal["accept"] = "accept"
 
     def __init__(self, pipe: int) -> None:
         self._pipe = pipe
-        self.ended = False
 
     def descriptors(self) -> list[int]:
         """To be polled for reading."""
@@ -30,7 +30,6 @@ class AcceptSource:
             data = os.read(self._pipe, _READ_BYTES)
         except BlockingIOError:
             return None
-        self.ended = not data
         if not data:
             return None
         rows = np.frombuffer(data, _ROW)

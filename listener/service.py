@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from math import ceil, inf
 
 import zmq
 
@@ -17,7 +18,8 @@ from tapfan.stopping import Stop
 from tapfan.wire import WireError, unpack
 
 _REPORT_PERIOD_S = 0.5
-_POLL_S = 0.1  # how soon a stop is noticed
+_POLL_MS = 100  # how soon a stop is noticed
+_DRAIN_POLL_MS = 10
 _DRAIN_S = 0.05  # beyond the linger, for what was captured just before the stop
 
 
@@ -40,7 +42,7 @@ def serve(settings: Settings, log: Logger, stop: Stop) -> None:
 class Listener:
     """Moves records from the source to the router."""
 
-    def __init__(  # noqa: PLR0913 (its parts, put together in one place)
+    def __init__(
         self,
         settings: ListenerSettings,
         endpoint: str,
@@ -72,11 +74,14 @@ class Listener:
 
     def turn(self) -> None:
         """Wait for records or acknowledgements, and handle them."""
-        self._set_reading(self._outbox.in_flight + self._batching.waiting < self._settings.window_records)
+        room = self._settings.window_records - self._outbox.in_flight - self._batching.waiting
+        if room <= 0 and self._reading:
+            self._repeated.warn("window_full", records=self._outbox.in_flight, then="waits for acknowledgements")
+        self._set_reading(room > 0)
         due = self._batching.due_in(time.monotonic())
-        self._poller.poll(1000 * (_POLL_S if due is None else min(due, _POLL_S)))
+        self._poller.poll(_POLL_MS if due is None else min(ceil(due * 1000), _POLL_MS))
         if self._reading:
-            self._read()
+            self._read(room)
         self._exchange()
         if self._server:
             self._server.look_after()
@@ -87,7 +92,7 @@ class Listener:
             self._server.stop()
         deadline = time.monotonic() + self._settings.linger + _DRAIN_S
         while time.monotonic() < deadline:
-            self._poller.poll(10)
+            self._poller.poll(_DRAIN_POLL_MS)
             self._read()
         if self._server:
             self._server.wait()
@@ -98,7 +103,7 @@ class Listener:
         self._next_report_s = 0.0
         deadline = time.monotonic() + self._settings.grace
         while self._outbox.in_flight and time.monotonic() < deadline:
-            self._poller.poll(1000 * _POLL_S)
+            self._poller.poll(_POLL_MS)
             self._exchange()
         if self._outbox.in_flight:
             self._log.error(
@@ -118,11 +123,9 @@ class Listener:
                 self._poller.register(descriptor, zmq.POLLIN)
             else:
                 self._poller.unregister(descriptor)
-        if not wanted:
-            self._repeated.warn("window_full", records=self._outbox.in_flight, then="waits for acknowledgements")
 
-    def _read(self) -> None:
-        room = self._settings.window_records - self._outbox.in_flight - self._batching.waiting
+    def _read(self, room: float = inf) -> None:
+        """Take what the source has, until `room` is used up."""
         while room > 0 and (records := self._source.read()) is not None:
             self._batching.add(records, time.monotonic())
             room -= len(records)

@@ -1,5 +1,7 @@
 """The listener's source of records by capturing: a ring for each interface."""
 
+from typing import Literal
+
 import numpy as np
 
 from listener.capture.decode import BUFFER_BYTES, decode
@@ -14,7 +16,7 @@ from tapfan.settings import ListenerSettings
 class CaptureSource:
     """Captures what is sent to the endpoints. Raises StartError, and PermissionError without CAP_NET_RAW."""
 
-    kind = "capture"
+    kind: Literal["capture"] = "capture"
 
     def __init__(self, settings: ListenerSettings) -> None:
         self._endpoints = settings.listen
