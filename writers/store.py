@@ -4,10 +4,9 @@ import socket
 
 import hiredis
 import redis
-from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection
-from redis.retry import Retry
 
+from tapfan.redis_connection import pool
 from tapfan.settings import WriterSettings
 from writers.commands import Commands
 
@@ -66,31 +65,12 @@ class Store:
 
     def _connected(self) -> AbstractConnection:
         if self._connection is None:
-            options = {}
-            password = self._password()
-            if password is not None:
-                options["password"] = password
-            pool = redis.ConnectionPool.from_url(
-                self._settings.redis,
-                protocol=2,
-                socket_timeout=TIMEOUT_S,
-                socket_connect_timeout=_CONNECT_TIMEOUT_S,
-                socket_keepalive=True,
-                retry=Retry(NoBackoff(), 0),
-                client_name=f"tapfan-{self._settings.name}",
-                **options,
-            )
-            connection = pool.make_connection()
+            connection = pool(self._settings, TIMEOUT_S, _CONNECT_TIMEOUT_S).make_connection()
             if not isinstance(connection, AbstractConnection):
                 raise StoreError(f"redis-py connects by a {type(connection).__name__}, which has no socket")
             connection.connect()
             self._connection = connection
         return self._connection
-
-    def _password(self) -> str | None:
-        if self._settings.password_file is not None:
-            return self._settings.password_file.read_text(encoding="utf-8").strip()
-        return self._settings.password.get_secret_value() if self._settings.password else None
 
 
 def _expect(raw: socket.socket, reply: bytes, count: int) -> None:

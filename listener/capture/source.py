@@ -6,9 +6,9 @@ import numpy as np
 
 from listener.capture.decode import BUFFER_BYTES, decode
 from listener.capture.filter import MAX_INSTRUCTIONS, build
-from listener.capture.interfaces import choose
 from listener.capture.ring import Ring
 from tapfan.batch import Records
+from tapfan.interfaces import choose
 from tapfan.program import StartError
 from tapfan.settings import ListenerSettings
 

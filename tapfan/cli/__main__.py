@@ -1,0 +1,98 @@
+"""The `tapfan` command: `tapfan status`, `tapfan weights`, `tapfan check`."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from tapfan.cli import checks, tables
+from tapfan.cli.arguments import weight_vector
+from tapfan.control import ControlClient, ControlError, ControlTimeoutError
+from tapfan.program import EXIT_FAILED, EXIT_USAGE
+from tapfan.settings import Settings, SettingsError, load
+
+EXIT_CODES = "Exit codes: 0 done, 1 no answer from the router, 2 a bad argument, value or configuration."
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
+Config = Annotated[Path | None, typer.Option(help="The configuration file (default: $TAPFAN_CONFIG, tapfan.toml).")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+@app.callback(epilog=EXIT_CODES)
+def tapfan() -> None:
+    """Watch and steer tapfan, which keeps who talked to a TCP service in the last minutes in Redis."""
+
+
+@app.command(epilog=EXIT_CODES)
+def status(config: Config = None, as_json: Json = False) -> None:
+    """Show writers, listeners, and the ledger of what was captured and stored."""
+    result = _ask(config, lambda client: client.status())
+    _print(result, as_json, tables.status)
+
+
+@app.command(epilog=EXIT_CODES)
+def weights(
+    changes: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME=WEIGHT]...", help="New weights, such as a=30 b=70.")
+    ] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Show the weights, or set those given: all at once or, when one is refused, none."""
+    try:
+        vector = weight_vector(changes) if changes else None
+    except ValueError as error:
+        _fail(str(error), EXIT_USAGE)
+    result = _ask(config, lambda client: client.weights(vector))
+    _print(result, as_json, tables.weights)
+
+
+@app.command(epilog="Exit codes: 0 it can run, 1 something on this host is missing, 2 the configuration is bad.")
+def check(config: Config = None, as_json: Json = False) -> None:
+    """Check the configuration and this host, and say what would run."""
+    result = checks.check(_settings(config))
+    _print(result, as_json, tables.check)
+    if result["problems"]:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _settings(config: Path | None) -> Settings:
+    try:
+        return load(config)
+    except SettingsError as error:
+        _fail(str(error), EXIT_USAGE)
+
+
+def _ask(config: Path | None, ask: Callable[[ControlClient], dict[str, Any]]) -> dict[str, Any]:
+    settings = _settings(config)
+    try:
+        with ControlClient(settings.endpoint("control"), settings.control.timeout) as client:
+            return ask(client)
+    except ControlTimeoutError as error:
+        _fail(str(error), EXIT_FAILED)
+    except ControlError as error:
+        _fail(error.message, EXIT_FAILED if error.code == "internal" else EXIT_USAGE)
+
+
+def _print(result: dict[str, Any], as_json: bool, render: Callable[[dict[str, Any], Console], None]) -> None:
+    if as_json:
+        print(json.dumps(result))  # noqa: T201 (the command's output)
+    else:
+        render(result, Console(highlight=False))
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    typer.echo(f"tapfan: {message}", err=True)
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """Run the command."""
+    app(prog_name="tapfan")
+
+
+if __name__ == "__main__":
+    main()

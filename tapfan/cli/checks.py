@@ -1,0 +1,89 @@
+"""`tapfan check`: what a valid configuration would run here, and what on this host stands in its way."""
+
+import errno
+import socket
+from typing import Any
+
+import redis
+
+from tapfan import durations, interfaces
+from tapfan.program import StartError
+from tapfan.redis_connection import OLDEST_VERSION, pool
+from tapfan.settings import ListenerSettings, Settings, WriterSettings
+
+_REDIS_TIMEOUT_S = 1.0
+
+
+def check(settings: Settings) -> dict[str, Any]:
+    """{"processes": [{"command", "does"}], "notes": [text], "problems": [text]}."""
+    notes: list[str] = []
+    problems: list[str] = []
+    total = sum(writer.weight for writer in settings.writers)
+    processes = [
+        {"command": "python -m listener", "does": _listening(settings.listener, notes, problems)},
+        {"command": "python -m router", "does": f"splits by weight; control at {settings.endpoint('control')}"},
+    ]
+    for writer in settings.writers:
+        does = f"stores {writer.weight / total:.1%} in {writer.redacted}, for {durations.text(settings.ttl)}"
+        processes.append({"command": f"python -m writers {writer.name}", "does": does})
+        _see_redis(writer, notes, problems)
+    return {"processes": processes, "notes": notes, "problems": problems}
+
+
+def _listening(listener: ListenerSettings, notes: list[str], problems: list[str]) -> str:
+    allowed = _may_capture()
+    source = "capture" if listener.source == "capture" or (listener.source == "auto" and allowed) else "accept"
+    if source == "capture" and not allowed:
+        problems.append('source = "capture" needs CAP_NET_RAW: run as root, or set source = "accept"')
+    if listener.source == "auto" and not allowed:
+        notes.append("no CAP_NET_RAW: records are made from what the listener itself accepts, not from packets")
+    if listener.serve != "none":
+        for endpoint in listener.listen:
+            problem = _bind_problem(str(endpoint.address), endpoint.port)
+            if problem == errno.EADDRINUSE:
+                notes.append(f"{endpoint} is in use: by tapfan, if it runs already")
+            elif problem:
+                problems.append(f"cannot serve {endpoint}: {errno.errorcode[problem]}")
+    where = ", ".join(map(str, listener.listen))
+    if source == "capture":
+        try:
+            where += " on " + ", ".join(interfaces.choose(listener.listen, listener.interface))
+        except StartError as error:
+            problems.append(str(error))
+    to = f" to {listener.upstream}" if listener.upstream else ""
+    return f"{where}: source {source}, serve {listener.serve}{to}"
+
+
+def _may_capture() -> bool:
+    try:
+        socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).close()
+    except PermissionError:
+        return False
+    return True
+
+
+def _bind_problem(address: str, port: int) -> int | None:
+    """The error number of binding there; None when that would work."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((address, port))
+        except OSError as error:
+            return error.errno
+    return None
+
+
+def _see_redis(writer: WriterSettings, notes: list[str], problems: list[str]) -> None:
+    try:
+        client = redis.Redis(connection_pool=pool(writer, _REDIS_TIMEOUT_S, _REDIS_TIMEOUT_S))
+        with client:
+            version = str(client.info("server")["redis_version"])
+    except redis.AuthenticationError as error:
+        problems.append(f"{writer.redacted} refuses the writer {writer.name}: {error}")
+    except (redis.RedisError, OSError) as error:
+        notes.append(f"{writer.redacted} does not answer yet: {error}; the writer {writer.name} will keep trying")
+    else:
+        notes.append(f"{writer.redacted} answers: Redis {version}")
+        if tuple(map(int, version.split(".")[:2])) < OLDEST_VERSION:
+            problems.append(f"{writer.redacted} is Redis {version}; SET with PXAT needs 6.2 or newer")

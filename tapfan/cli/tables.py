@@ -1,0 +1,82 @@
+"""What the command shows to people."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def status(result: Mapping[str, Any], console: Console) -> None:
+    """Writers, listeners, and the ledger."""
+    spans = next(iter(result["writers"].values()))["observed"]
+    writers = _table(
+        "writer", ">weight", ">configured", ">share", *(f">{span}" for span in spans), ">stored", ">in flight", "health"
+    )
+    for name, writer in result["writers"].items():
+        writers.add_row(
+            name,
+            f"{writer['weight']:g}",
+            f"{writer['configured']:g}",
+            _percent(writer["share"]),
+            *(_percent(part) for part in writer["observed"].values()),
+            f"{writer['stored']:,}",
+            f"{writer['in_flight']:,}",
+            writer["health"],
+        )
+    console.print(writers)
+    for name, writer in result["writers"].items():
+        if writer["health"] != "up":
+            reason = writer["reason"] or "reports no more; see `supervisorctl status`"
+            console.print(f"{name} ({writer['redis']}) is {writer['health']}: {reason}", soft_wrap=True)
+    console.print()
+    listeners = _table("listener", "source", ">captured", ">stored", ">in flight", ">expired", ">kernel drops")
+    for name, listener in result["listeners"].items():
+        columns = ("captured", "stored", "in_flight", "expired", "kernel_drops")
+        listeners.add_row(name, listener["source"], *(f"{listener[column]:,}" for column in columns))
+    console.print(listeners if result["listeners"] else "no listener has reported yet")
+    console.print()
+    console.print(_ledger(result["ledger"]), soft_wrap=True)
+
+
+def weights(result: Mapping[str, Any], console: Console) -> None:
+    """The weights in force, beside those of the configuration."""
+    table = _table("writer", ">weight", ">share", ">configured")
+    for name, weight in result["weights"].items():
+        table.add_row(name, f"{weight:g}", _percent(result["shares"][name]), f"{result['configured'][name]:g}")
+    console.print(table)
+    console.print(f"version {result['version']}")
+
+
+def check(result: Mapping[str, Any], console: Console) -> None:
+    """What would run, and what stands in the way."""
+    table = _table("process", "what it does")
+    for process in result["processes"]:
+        table.add_row(process["command"], process["does"])
+    console.print(table)
+    for note in result["notes"]:
+        console.print(f"note: {note}", soft_wrap=True)
+    for problem in result["problems"]:
+        console.print(f"problem: {problem}", soft_wrap=True)
+    if not result["problems"]:
+        console.print("the configuration is valid")
+
+
+def _table(*columns: str) -> Table:
+    """A table without lines, as `docker ps` prints it; columns that begin with ">" are aligned to the right."""
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+    return table
+
+
+def _ledger(ledger: Mapping[str, Any]) -> str:
+    parts: Sequence[str] = [
+        f"{ledger[key]:,} {key.replace('_', ' ')}" for key in ("stored", "expired", "dropped", "in_flight", "spooled")
+    ]
+    verdict = "balanced" if ledger["balanced"] else "NOT BALANCED"
+    return f"ledger: {ledger['captured']:,} captured = {' + '.join(parts)} ({verdict})"
+
+
+def _percent(part: float | None) -> str:
+    return "-" if part is None else f"{part:.1%}"

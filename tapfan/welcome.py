@@ -1,0 +1,71 @@
+"""`python -m tapfan.welcome`: waits until everything runs, and says what to try next; or says what does not run."""
+
+import sys
+import time
+from pathlib import Path
+
+from tapfan.control import ControlClient, ControlTimeoutError
+from tapfan.program import EXIT_FAILED, arguments
+from tapfan.settings import Settings
+
+_TIMEOUT_S = 20.0
+_PAUSE_S = 0.2
+
+
+def missing(settings: Settings) -> list[str]:
+    """The supervisor's names of the programs that are not yet ready."""
+    try:
+        with ControlClient(settings.endpoint("control"), _PAUSE_S) as client:
+            status = client.status()
+    except ControlTimeoutError:
+        return ["router"]
+    writers = [f"writer-{name}" for name, writer in status["writers"].items() if writer["health"] != "up"]
+    return writers + ([] if settings.listener.name in status["listeners"] else ["listener"])
+
+
+def hints(settings: Settings) -> str:
+    """What a new user can do now."""
+    endpoint = settings.listener.listen[0]
+    first = settings.writers[0]
+    weights = " ".join(
+        f"{writer.name}={other.weight:g}"
+        for writer, other in zip(settings.writers, reversed(settings.writers), strict=True)
+    )
+    return f"""
+tapfan runs: packets to {endpoint} are stored for {settings.ttl:g} s. In another terminal:
+
+  . .venv/bin/activate                     once, for the commands below
+  curl -m 1 http://{endpoint}/      make some packets (it discards what it reads: curl gives up after 1 s)
+  tapfan status                            what was captured, and where it went
+  tapfan weights {weights}              change the split, live
+  redis-cli -u {first.redacted} --scan --pattern 'tcp:*'
+
+Ctrl-C here stops everything, in order, with nothing lost.
+"""
+
+
+def _last_line(log: Path) -> str:
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    return lines[-1] if lines else "(nothing)"
+
+
+def main() -> int:
+    """Wait and print; gives the exit code."""
+    settings, _ = arguments("tapfan.welcome", "Waits until tapfan runs, and says what to try.")
+    deadline = time.monotonic() + _TIMEOUT_S
+    while (absent := missing(settings)) and time.monotonic() < deadline:
+        time.sleep(_PAUSE_S)
+    if not absent:
+        print(hints(settings))  # noqa: T201 (this is what the program is for)
+        return 0
+    for name in absent:
+        log = settings.run_dir / f"{name}.log"
+        print(f"{name} is not ready; the last line of {log}:\n  {_last_line(log)}", file=sys.stderr)  # noqa: T201
+    return EXIT_FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
