@@ -1,7 +1,10 @@
 # make run: everything, with two Redis servers of its own.   make test: the whole test suite.
 # make check: style, types, layers.                          make bench: speed and memory.
 
-PYTHON ?= $(firstword $(foreach name,python3.12 python3.11 python3.13 python3.14 python3,$(shell command -v $(name))))
+# The first that is there and new enough; 3.11 and 3.12 first, for which there is a wheel with a redis-server.
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for name in python3.12 python3.11 python3 python3.13 python3.14; do \
+  $$name -c '$(NEW_ENOUGH)' 2>/dev/null && { echo $$name; break; }; done)
 BIN := $(CURDIR)/.venv/bin
 export NO_SKIPS
 export PATH := $(BIN):$(PATH)
@@ -24,8 +27,7 @@ bench: .venv/installed
 	$(BIN)/python -m bench
 
 .venv/installed: pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "tapfan needs Python 3.11 or newer; name one: make run PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(if $(PYTHON),,echo "no Python 3.11 or newer found; name one: make run PYTHON=/path/to/python3" >&2; exit 1)
 	$(PYTHON) -m venv .venv || { echo "on Debian and Ubuntu, install python3-venv" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --editable '.[embedded,dev]'
 	@touch $@
