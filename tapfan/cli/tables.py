@@ -11,7 +11,7 @@ def status(result: Mapping[str, Any], console: Console) -> None:
     """Writers, listeners, and the ledger."""
     spans = next(iter(result["writers"].values()))["observed"]
     writers = _table(
-        "writer", ">weight", ">configured", ">share", *(f">{span}" for span in spans), ">stored", ">in flight", "health"
+        "writer", ">weight", ">config", ">share", *(f">{span}" for span in spans), ">stored", ">in flight", "health"
     )
     for name, writer in result["writers"].items():
         writers.add_row(

@@ -1,0 +1,1 @@
+"""Tests on real processes, real sockets and a real redis-server."""

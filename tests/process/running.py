@@ -1,0 +1,172 @@
+"""The programs as real processes on ports, sockets and folders of their own."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import redis
+
+from tapfan.control import ControlClient, ControlTimeoutError
+
+DEADLINE_S = 20.0
+_PAUSE_S = 0.02
+_ROOT = Path(__file__).parents[2]
+
+T = TypeVar("T")
+
+
+def wait_for(condition: Callable[[], T], what: str, deadline_s: float = DEADLINE_S) -> T:
+    """The condition's value as soon as it is true. Raises AssertionError at the deadline."""
+    end = time.monotonic() + deadline_s
+    while not (value := condition()):
+        assert time.monotonic() < end, f"not within {deadline_s:g} s: {what}"
+        time.sleep(_PAUSE_S)
+    return value
+
+
+def free_port(address: str = "127.0.0.1") -> int:
+    """A TCP port that nobody uses now."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as trial:
+        trial.bind((address, 0))
+        port: int = trial.getsockname()[1]
+        return port
+
+
+class Programs:
+    """Starts and ends tapfan's programs, by the names that supervisord.conf gives them.
+
+    `listener`, `top`: what to put into the configuration's [listener] and before all sections; `weights`: the
+    writers; `netns`: the network namespace that the listener runs in.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        listener: Mapping[str, Any] | None = None,
+        top: Mapping[str, Any] | None = None,
+        weights: Mapping[str, float] | None = None,
+        netns: str | None = None,
+    ) -> None:
+        self.folder = folder
+        self.run_dir = folder / "run"
+        self.run_dir.mkdir(mode=0o700, exist_ok=True)
+        self.port = free_port()
+        self.redis_ports = {name: free_port() for name in weights or {"a": 30, "b": 70}}
+        self.config = folder / "tapfan.toml"
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._netns = netns
+        options = {"listen": [f"127.0.0.1:{self.port}"], "source": "accept"} | dict(listener or {})
+        sections = [f"{key} = {json.dumps(value)}" for key, value in (top or {}).items()]
+        sections += ["[listener]", *(f"{key} = {json.dumps(value)}" for key, value in options.items())]
+        for name, weight in (weights or {"a": 30, "b": 70}).items():
+            url = f"redis://127.0.0.1:{self.redis_ports[name]}/0"
+            sections += ["[[writers]]", f'name = "{name}"', f'redis = "{url}"', f"weight = {weight}"]
+        self.config.write_text("\n".join(sections) + "\n", encoding="utf-8")
+
+    @property
+    def names(self) -> list[str]:
+        """All programs, in the order of starting."""
+        redises = [f"redis-{name}" for name in self.redis_ports]
+        return [*redises, "router", *(f"writer-{name}" for name in self.redis_ports), "listener"]
+
+    def start(self, *names: str) -> None:
+        """Start programs, all of them when none is named."""
+        for name in names or self.names:
+            kind, _, argument = name.partition("-")
+            module = {"redis": "tapfan.embedded_redis", "writer": "writers"}.get(kind, kind)
+            command = [sys.executable, "-m", module, *([argument] if argument else []), "--config", str(self.config)]
+            if self._netns and kind == "listener":
+                command = ["ip", "netns", "exec", self._netns, *command]
+            with self.log_file(name).open("ab") as log:
+                self.processes[name] = subprocess.Popen(
+                    command, cwd=_ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                )
+
+    def wait_ready(self) -> None:
+        """Wait until every writer is up and the listener has reported."""
+
+        def ready() -> bool:
+            for name, process in self.processes.items():
+                assert process.poll() is None, f"{name} ended:\n{self.log(name)}"
+            with contextlib.suppress(ControlTimeoutError):
+                status = self.status(timeout_s=1.0)
+                healthy = all(writer["health"] == "up" for writer in status["writers"].values())
+                return healthy and ("listener" not in self.processes or bool(status["listeners"]))
+            return False
+
+        wait_for(ready, f"all ready; logs in {self.run_dir}")
+
+    def log_file(self, name: str) -> Path:
+        """Where a program's output goes."""
+        return self.run_dir / f"{name}.log"
+
+    def log(self, name: str) -> str:
+        """A program's output so far."""
+        return self.log_file(name).read_text(encoding="utf-8", errors="replace")
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to a program."""
+        self.processes[name].send_signal(number)
+
+    def stop(self, name: str) -> int:
+        """Ask a program to end, and wait for it; gives its exit code."""
+        self.signal(name, signal.SIGTERM)
+        code = self.processes.pop(name).wait(DEADLINE_S)
+        return code
+
+    def kill(self, name: str) -> None:
+        """End a program at once."""
+        self.signal(name, signal.SIGKILL)
+        self.processes.pop(name).wait(DEADLINE_S)
+
+    def close(self) -> None:
+        """End all that still runs, and whatever they started."""
+        for process in self.processes.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGCONT)
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(DEADLINE_S)
+        self.processes.clear()
+
+    def endpoint(self, name: str) -> str:
+        """One of the router's ZeroMQ endpoints."""
+        return f"ipc://{self.run_dir}/{name}.ipc"
+
+    @contextlib.contextmanager
+    def control(self, timeout_s: float = 5.0) -> Iterator[ControlClient]:
+        """A client of the control channel."""
+        with ControlClient(self.endpoint("control"), timeout_s) as client:
+            yield client
+
+    def status(self, timeout_s: float = 5.0) -> dict[str, Any]:
+        """The router's status."""
+        with self.control(timeout_s) as client:
+            return client.status()
+
+    def wait_settled(self, captured: int, deadline_s: float = DEADLINE_S) -> dict[str, Any]:
+        """The status once so many records were captured, at least, and all of them are stored or expired."""
+
+        def settled() -> dict[str, Any] | None:
+            status = self.status()
+            ledger = status["ledger"]
+            done = ledger["captured"] >= captured and ledger["in_flight"] == 0 and ledger["balanced"]
+            return status if done else None
+
+        return wait_for(settled, f"{captured} records settled, but {self.status()['ledger']}", deadline_s)
+
+    def redis(self, name: str) -> "redis.Redis[str]":
+        """A client of a writer's Redis."""
+        return redis.Redis(port=self.redis_ports[name], decode_responses=True, protocol=2)
+
+    def keys(self, name: str) -> list[str]:
+        """All keys of a writer's Redis."""
+        with self.redis(name) as client:
+            return list(client.scan_iter(count=1000))
