@@ -25,6 +25,19 @@ COLUMNS: Mapping[str, tuple[np.dtype[Any], int]] = MappingProxyType(
 RECORD_BYTES = sum(dtype.itemsize * width for dtype, width in COLUMNS.values())
 
 
+def is_constant(column: Column) -> bool:
+    """Whether all records have the same value; quick for columns that were read as such."""
+    if column.strides[0] == 0:
+        return True
+    if column.ndim == 1:
+        return bool((column == column[0]).all())
+    # Addresses: seen at the ends and then, word by word, everywhere.
+    if not (column[0] == column[-1]).all() or not column.flags.c_contiguous:
+        return False
+    words = column.view(np.uint64)
+    return bool((words == words[0]).all())
+
+
 @dataclass(frozen=True, eq=False)
 class Records:
     """Columns of equal length n: addresses are uint8 of shape (n, 16), all others have shape (n,)."""

@@ -1,7 +1,8 @@
 """A batch as one msgpack map, as it travels from listener to router and, with a number, on to a writer.
 
 The map: {"kind": "batch" | "share", "version": 1, "stream", "first", "count"} and each column of
-`tapfan.batch.COLUMNS` as `bin`, little-endian, record after record. A share also has "router", the epoch of
+`tapfan.batch.COLUMNS` as `bin`, little-endian, record after record; where all records have the same value, the
+bin may hold it once. A share also has "router", the epoch of
 the router that sent it, and "number", its place in the row of that router's shares to that writer. What arrives
 is validated before a column is looked at.
 """
@@ -12,7 +13,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from tapfan.batch import COLUMNS, Batch, Records
+from tapfan.batch import COLUMNS, Batch, Records, is_constant
 
 VERSION = 1
 MAX_RECORDS = 65_536  # of one batch; four bytes of its sequence numbers, and 3 MiB on the wire
@@ -69,10 +70,13 @@ def read_batch(content: dict[str, Any]) -> Batch:
     columns = []
     for name, (dtype, width) in COLUMNS.items():
         value = content.get(name)
-        if not isinstance(value, bytes) or len(value) != count * dtype.itemsize * width:
-            raise WireError(f"column {name} is not {count * dtype.itemsize * width} bytes")
-        column = np.frombuffer(value, dtype)
-        columns.append(column if width == 1 else column.reshape(count, width))
+        one = dtype.itemsize * width
+        if not isinstance(value, bytes) or len(value) not in (one, count * one):
+            raise WireError(f"column {name} is not {count * one} bytes, nor {one}")
+        column = np.frombuffer(value, dtype).reshape(-1, width)
+        if len(column) < count:
+            column = np.broadcast_to(column, (count, width))
+        columns.append(column[:, 0] if width == 1 else column)
     records = Records(*columns)
     if records.timestamp.max() >= MAX_TIMESTAMP_NS:
         raise WireError(f"a timestamp of {MAX_TIMESTAMP_NS} ns or more")
@@ -82,7 +86,8 @@ def read_batch(content: dict[str, Any]) -> Batch:
 def _pack(head: dict[str, Any], batch: Batch) -> bytes:
     message = head | {"version": VERSION, "stream": batch.stream, "first": batch.first, "count": len(batch)}
     for name, (dtype, _) in COLUMNS.items():
-        message[name] = np.ascontiguousarray(getattr(batch.records, name), dtype).data.cast("B")
+        column = getattr(batch.records, name)
+        message[name] = np.ascontiguousarray(column[:1] if is_constant(column) else column, dtype).data.cast("B")
     packed: bytes = msgpack.packb(message)
     return packed
 

@@ -73,15 +73,21 @@ def _unique(values: Column) -> list[int]:
 def _positions(buffer: NDArray[np.uint8], used: int) -> tuple[Column, int]:
     """Where the packets' headers are, and how many more there should be.
 
-    Each header names the distance to the next: a chain, to be followed packet by packet. Instead all places
-    that look like a header (their sockaddr_ll has the family and the interface of the first) are taken at once,
-    and the distances then prove that these are the chain. Only where packets imitate headers are the
-    places sorted out, by jumping along the chain in doubling steps.
+    Each header names the distance to the next: a chain, to be followed packet by packet. Where the packets were
+    cut to one length, the first distance leads to all of them, as theirs then prove. Else all places that look
+    like a header (their sockaddr_ll has the family and the interface of the first) are taken at once, and again
+    the distances prove that these are the chain. Only where packets imitate headers are the places sorted out,
+    by jumping along the chain in doubling steps.
     """
     words = buffer[:_BLOCK_HEADER].view(np.uint32)
     packets, first = min(int(words[_PACKETS]), used // _SMALLEST_PACKET), int(words[_FIRST])
     if not packets or first % 8 or not _BLOCK_HEADER <= first <= used - _ADDRESS_FAMILY_AT - 8:
         return np.empty(0, np.int64), packets
+    step = int(buffer[first : first + 4].view(np.uint32)[0])
+    if step >= _SMALLEST_PACKET and step % 8 == 0 and first + (packets - 1) * step <= used - _SMALLEST_PACKET:
+        distances = np.ndarray(packets - 1, np.uint32, buffer.data, first, (step,))
+        if (distances == step).all():
+            return np.arange(first, first + packets * step, step), 0
     longs = buffer[: used // 8 * 8].view(np.uint64)
     signature = longs[(first + _ADDRESS_FAMILY_AT) // 8] & _FAMILY_AND_INTERFACE
     if int(signature) & 0xFFFF != _AF_PACKET:
