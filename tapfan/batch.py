@@ -38,6 +38,14 @@ def is_constant(column: Column) -> bool:
     return bool((words == words[0]).all())
 
 
+def _concatenated(columns: list[Column]) -> Column:
+    """The columns as one; as one value for all records where that is what they have in common."""
+    first = columns[0][:1]
+    if all(column.strides[0] == 0 and (column[:1] == first).all() for column in columns):
+        return np.broadcast_to(first[0], (sum(map(len, columns)), *first.shape[1:]))
+    return np.concatenate(columns)
+
+
 @dataclass(frozen=True, eq=False)
 class Records:
     """Columns of equal length n: addresses are uint8 of shape (n, 16), all others have shape (n,)."""
@@ -62,7 +70,7 @@ class Records:
         """All the parts' records, in order; a single part is given back as it is."""
         if len(parts) == 1:
             return parts[0]
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS))
+        return cls(*(_concatenated([getattr(part, name) for part in parts]) for name in COLUMNS))
 
     @classmethod
     def empty(cls, count: int = 0) -> Self:

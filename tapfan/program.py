@@ -1,6 +1,8 @@
 """What starting a program has in common: its arguments, its configuration, its log and its exit codes."""
 
 import argparse
+import ctypes
+import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,9 @@ from tapfan.stopping import Stop, stop_on_signals
 EXIT_FAILED = 1  # something that may be better at the next start: a port in use, a right missing
 EXIT_USAGE = 2  # the configuration or the arguments must be changed first
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_KEPT_BYTES = 32 * 2**20
+
 Service = Callable[[Settings, Logger, Stop], None]
 
 
@@ -23,6 +28,8 @@ class StartError(Exception):
 def run(name: str, service: Service, settings: Settings) -> int:
     """Run the service until it ends or a signal stops it; gives the exit code."""
     log = open_log(name)
+    _keep_freed_memory()
+    gc.freeze()  # what was made by importing stays: not to be looked through again and again
     with stop_on_signals() as stop:
         try:
             service(settings, log, stop)
@@ -31,6 +38,14 @@ def run(name: str, service: Service, settings: Settings) -> int:
             return EXIT_FAILED
     log.info("stopped")
     return 0
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep up to _KEPT_BYTES that was freed: every batch would else get new pages from the kernel."""
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        library.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+        library.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def arguments(program: str, description: str, **positional: str) -> tuple[Settings, argparse.Namespace]:

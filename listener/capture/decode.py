@@ -1,10 +1,11 @@
-"""A ring block's packets as records, in bulk: numpy over all packets at once, never a loop over them.
+"""A ring's packets as records, in bulk: numpy over all packets at once, never a loop over them.
 
-Layouts: linux/if_packet.h (tpacket_block_desc, tpacket3_hdr, sockaddr_ll), linux/virtio_net.h (virtio_net_hdr,
-just before the link header), RFC 791, RFC 8200, RFC 9293. Whatever the bytes are, nothing raises: what cannot be
-a TCP packet is left out and counted.
+Layouts: linux/if_packet.h (tpacket3_hdr, sockaddr_ll), linux/virtio_net.h (virtio_net_hdr, just before the link
+header), RFC 791, RFC 8200, RFC 9293. Whatever the bytes are, nothing raises: what cannot be a TCP packet is left
+out and counted.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,65 +14,81 @@ from numpy.typing import NDArray
 
 from listener.capture.filter import IPV6_EXTENSIONS, TCP_BYTES
 from listener.capture.ring import BLOCK_BYTES
-from tapfan.batch import Column, Records
+from tapfan.batch import Column, Records, is_constant
 from tapfan.endpoints import IPV4_MAPPED_PREFIX, Endpoint
 
-# A packet's headers are read as rows of a fixed width, which may reach past the block's end: the buffer has room.
+BLOCKS_BYTES = 4 * BLOCK_BYTES  # decoded at once, at most
+# A packet's headers are read as rows of a fixed width, which may reach past the last block: the buffer has room.
 _ROW_BYTES = 1024
-BUFFER_BYTES = BLOCK_BYTES + _ROW_BYTES
+BUFFER_BYTES = BLOCKS_BYTES + _ROW_BYTES
 
-_PACKETS, _FIRST = 12 // 4, 16 // 4  # tpacket_block_desc, in words
-_BLOCK_HEADER = 48
 _SMALLEST_PACKET = 72  # tpacket3_hdr and sockaddr_ll
-_ADDRESS_FAMILY_AT = 48  # sockaddr_ll, right after the packet's header
+_ADDRESS_AT = 48  # sockaddr_ll, right after the packet's header
 _AF_PACKET = 17
 _FAMILY_AND_INTERFACE = np.uint64(0xFFFFFFFF_0000_FFFF)  # of a sockaddr_ll's first eight bytes; between: the protocol
 _VNET_BYTES = 10
 _TCP = 6
-_ETHERNET_NET = 106  # tp_net of an Ethernet packet, and of whatever else has a link header up to 16 bytes
-_MAX_NET = 512  # link headers are far shorter; what claims more is left out
+_MAX_NET = 512  # tp_net: link headers are far shorter; what claims more is left out
+_MAX_HEADER = _ROW_BYTES - _MAX_NET - TCP_BYTES  # from the network header to the TCP header
 _MAX_EXTENSIONS = 8
-_AH, _FRAGMENT = 51, 44
+_AH, _FRAGMENT, _NO_NEXT = 51, 44, 59
+_IPV6_BYTES = 40
 _MAPPED_WORD = int.from_bytes(IPV4_MAPPED_PREFIX[8:], "little")
 
 
 @dataclass(frozen=True)
+class Span:
+    """A block's packets in a buffer: from byte `start`, a multiple of 8, to `end`."""
+
+    start: int
+    end: int
+    packets: int
+
+
+@dataclass(frozen=True)
 class Decoded:
-    """The records of a block, and how many of its packets could not be decoded."""
+    """The records of the blocks, and how many of their packets could not be decoded."""
 
     records: Records
     malformed: int
 
 
-def decode(buffer: NDArray[np.uint8], used: int, endpoints: tuple[Endpoint, ...]) -> Decoded:
-    """The records of the block in the first `used` bytes of a buffer of BUFFER_BYTES, in no particular order."""
-    positions, lost = _positions(buffer, used)
+@dataclass(frozen=True)
+class _Kind:
+    """What decides where the fields are: where link and network header begin, and the latter's first byte."""
+
+    mac: int
+    net: int
+    first_byte: int
+
+    @property
+    def version(self) -> int:
+        """4 or 6; 0 for what is no IP packet, or has a link header that cannot be."""
+        sound = _SMALLEST_PACKET + _VNET_BYTES <= self.mac <= self.net <= _MAX_NET
+        version = self.first_byte >> 4
+        return version if sound and (version == 6 or (version == 4 and self.first_byte & 0x0F >= 5)) else 0
+
+
+def decode(buffer: NDArray[np.uint8], spans: Sequence[Span], endpoints: tuple[Endpoint, ...]) -> Decoded:
+    """The records of the blocks in a buffer of BUFFER_BYTES, grouped by kind of packet."""
+    found = [_positions(buffer, span) for span in spans]
+    positions = found[0] if len(found) == 1 else np.concatenate(found)
     parts = []
-    decoded = 0
-    if len(positions):
-        halfwords = buffer.view(np.uint16)
-        net = halfwords[(positions + 26) // 2]
-        net = np.where(net <= _MAX_NET, net, 0)
-        # What decides where the fields are: the network header's place, the IP version and its header's length.
-        kinds = net.astype(np.uint32) << 8 | buffer[positions + net]
-        for kind in _unique(kinds):
-            chosen = positions if len(positions) == np.count_nonzero(kinds == kind) else positions[kinds == kind]
-            records, seen = _decode_kind(buffer, chosen, int(kind) >> 8, int(kind) & 0xFF, endpoints)
-            parts.append(records)
-            decoded += seen
-    records = Records.concatenate(parts) if parts else Records.empty()
-    return Decoded(records, len(positions) + lost - decoded)
+    malformed = sum(min(span.packets, (span.end - span.start) // _SMALLEST_PACKET) for span in spans) - len(positions)
+    for kind, chosen in _by_kind(buffer, positions):
+        if kind.version == 4:
+            records, good = _decode(buffer, chosen, kind, (kind.first_byte & 0x0F) * 4)
+        elif kind.version == 6:
+            records, good = _decode_ipv6(buffer, chosen, kind, endpoints)
+        else:
+            records, good = Records.empty(), 0
+        malformed += len(chosen) - good
+        parts.append(records)
+    return Decoded(Records.concatenate(parts) if parts else Records.empty(), malformed)
 
 
-def _unique(values: Column) -> list[int]:
-    """The distinct values; for nearly all blocks there is one."""
-    if (values == values[0]).all():
-        return [values[0]]
-    return list(np.unique(values))
-
-
-def _positions(buffer: NDArray[np.uint8], used: int) -> tuple[Column, int]:
-    """Where the packets' headers are, and how many more there should be.
+def _positions(buffer: NDArray[np.uint8], span: Span) -> Column:
+    """Where a block's packets begin.
 
     Each header names the distance to the next: a chain, to be followed packet by packet. Where the packets were
     cut to one length, the first distance leads to all of them, as theirs then prove. Else all places that look
@@ -79,26 +96,24 @@ def _positions(buffer: NDArray[np.uint8], used: int) -> tuple[Column, int]:
     the distances prove that these are the chain. Only where packets imitate headers are the places sorted out,
     by jumping along the chain in doubling steps.
     """
-    words = buffer[:_BLOCK_HEADER].view(np.uint32)
-    packets, first = min(int(words[_PACKETS]), used // _SMALLEST_PACKET), int(words[_FIRST])
-    if not packets or first % 8 or not _BLOCK_HEADER <= first <= used - _ADDRESS_FAMILY_AT - 8:
-        return np.empty(0, np.int64), packets
-    step = int(buffer[first : first + 4].view(np.uint32)[0])
-    if step >= _SMALLEST_PACKET and step % 8 == 0 and first + (packets - 1) * step <= used - _SMALLEST_PACKET:
-        distances = np.ndarray(packets - 1, np.uint32, buffer.data, first, (step,))
+    start, size = span.start, span.end - span.start
+    packets = min(span.packets, size // _SMALLEST_PACKET)
+    if not packets:
+        return np.empty(0, np.int64)
+    step = int(buffer[start : start + 4].view(np.uint32)[0])
+    if step >= _SMALLEST_PACKET and step % 8 == 0 and (packets - 1) * step + _SMALLEST_PACKET <= size:
+        distances = np.ndarray(packets - 1, np.uint32, buffer.data, start, (step,))
         if (distances == step).all():
-            return np.arange(first, first + packets * step, step), 0
-    longs = buffer[: used // 8 * 8].view(np.uint64)
-    signature = longs[(first + _ADDRESS_FAMILY_AT) // 8] & _FAMILY_AND_INTERFACE
+            return np.arange(start, start + packets * step, step)
+    longs = buffer[start + _ADDRESS_AT : span.end // 8 * 8].view(np.uint64)
+    signature = longs[0] & _FAMILY_AND_INTERFACE
     if int(signature) & 0xFFFF != _AF_PACKET:
-        return np.empty(0, np.int64), packets
-    begin = (first + _ADDRESS_FAMILY_AT) // 8
-    candidates = np.flatnonzero(longs[begin:] & _FAMILY_AND_INTERFACE == signature) * 8 + first
+        return np.empty(0, np.int64)
+    candidates = np.flatnonzero(longs & _FAMILY_AND_INTERFACE == signature) * 8 + start
     distances = buffer.view(np.uint32)[candidates // 4]
     if len(candidates) == packets and (candidates[:-1] + distances[:-1] == candidates[1:]).all():
-        return candidates, 0
-    chain = _follow(candidates, distances)[:packets]
-    return chain, packets - len(chain)
+        return candidates
+    return _follow(candidates, distances)[:packets]
 
 
 def _follow(candidates: Column, distances: Column) -> Column:
@@ -118,27 +133,40 @@ def _follow(candidates: Column, distances: Column) -> Column:
     return candidates[on_chain[:-1]]
 
 
+def _by_kind(buffer: NDArray[np.uint8], positions: Column) -> list[tuple[_Kind, Column]]:
+    """The packets' positions by kind; nearly all blocks hold one kind."""
+    if not len(positions):
+        return []
+    headers = buffer.view(np.uint32)[(positions + 24) // 4]  # tp_mac and, above it, tp_net
+    net = np.minimum(headers >> 16, _MAX_NET + 1)
+    kinds = headers.astype(np.uint64) << np.uint64(8) | buffer[positions + net]
+    groups = [(kinds[0], positions)]
+    if not is_constant(kinds):
+        groups = [(kind, positions[kinds == kind]) for kind in np.unique(kinds)]
+    return [(_Kind(int(kind) >> 8 & 0xFFFF, int(kind) >> 24, int(kind) & 0xFF), chosen) for kind, chosen in groups]
+
+
 @lru_cache(maxsize=256)
-def _layout(net: int, header: int, version: int) -> np.dtype[np.void]:
-    """A packet's fields, from its tpacket3_hdr on, with the TCP header `header` bytes after the network header."""
-    tcp = net + header
+def _layout(kind: _Kind, header: int) -> np.dtype[np.void]:
+    """A packet's fields from its tpacket3_hdr on, with the TCP header `header` bytes after the network header."""
+    net, tcp, virtio = kind.net, kind.net + header, kind.mac - _VNET_BYTES
     fields = {
         "seconds": ("<u4", 4),
         "nanoseconds": ("<u4", 8),
         "kept": ("<u4", 12),  # tp_snaplen
         "length": ("<u4", 16),  # tp_len: before it was cut
-        "mac": ("<u2", 24),
-        "net": ("<u2", 26),
+        "gso_type": ("u1", virtio + 1),
+        "gso_size": ("<u2", virtio + 4),
         "source_port": (">u2", tcp),
         "destination_port": (">u2", tcp + 2),
         "data_offset": ("u1", tcp + 12),
         "flags": ("u1", tcp + 13),
     }
-    if version == 4:
+    if kind.version == 4:
         fields |= {"fragment": (">u2", net + 6), "protocol": ("u1", net + 9)}
         fields |= {"source": ("<u4", net + 12), "destination": ("<u4", net + 16)}
     else:
-        fields |= {"protocol": ("u1", net + 6), "source": ("V16", net + 8), "destination": ("V16", net + 24)}
+        fields |= {"source": ("V16", net + 8), "destination": ("V16", net + 24)}
     return np.dtype(
         {
             "names": list(fields),
@@ -159,75 +187,50 @@ def _rows(buffer: NDArray[np.uint8], positions: Column, layout: np.dtype[np.void
     return rows
 
 
-def _decode_kind(
-    buffer: NDArray[np.uint8], positions: Column, net: int, first_byte: int, endpoints: tuple[Endpoint, ...]
-) -> tuple[Records, int]:
-    """The records of packets of one kind, and how many of them were good TCP packets, recorded or not."""
-    version, words = first_byte >> 4, first_byte & 0x0F
-    if not net or version not in (4, 6) or (version == 4 and words < 5):
-        return Records.empty(), 0
-    if version == 4:
-        header = words * 4
-        rows = _rows(buffer, positions, _layout(net, header, 4))
-        good = _whole(rows, net, header) & (rows["protocol"] == _TCP) & (rows["fragment"] & 0x1FFF == 0)
-        records = _records(buffer, positions, rows, header)
-        return (records, len(records)) if good.all() else (records[good], int(np.count_nonzero(good)))
-    return _decode_ipv6(buffer, positions, net, endpoints)
+def _decode(buffer: NDArray[np.uint8], positions: Column, kind: _Kind, header: int) -> tuple[Records, int]:
+    """The records of packets of one kind, and how many they are: those that are whole TCP packets."""
+    rows = _rows(buffer, positions, _layout(kind, header))
+    good = (rows["kept"] >= kind.net + header + TCP_BYTES - kind.mac) & (rows["data_offset"] >= 0x50)
+    if kind.version == 4:
+        good &= (rows["protocol"] == _TCP) & (rows["fragment"] & 0x1FFF == 0)
+    if not good.all():
+        rows = rows[good]
+    return _records(rows, kind.net - kind.mac + header), len(rows)
 
 
 def _decode_ipv6(
-    buffer: NDArray[np.uint8], positions: Column, net: int, endpoints: tuple[Endpoint, ...]
+    buffer: NDArray[np.uint8], positions: Column, kind: _Kind, endpoints: tuple[Endpoint, ...]
 ) -> tuple[Records, int]:
     """Plain packets, and those with extension headers by where their TCP header is."""
-    headers = _ipv6_header_lengths(buffer, positions, net)
-    parts, seen = [], 0
-    for header in _unique(headers):
-        chosen = positions if len(positions) == np.count_nonzero(headers == header) else positions[headers == header]
-        if not header:
-            continue
-        rows = _rows(buffer, chosen, _layout(net, int(header), 6))
-        good = _whole(rows, net, int(header))
-        records = _records(buffer, chosen, rows, int(header))
-        records = records if good.all() else records[good]
-        seen += len(records)
+    headers = _ipv6_headers(buffer, positions, kind.net)
+    if is_constant(headers) and headers[0] == _IPV6_BYTES:
+        return _decode(buffer, positions, kind, _IPV6_BYTES)
+    parts, good = [], 0
+    for header in np.unique(headers[headers > 0]).tolist():
+        records, whole = _decode(buffer, positions[headers == header], kind, header)
+        good += whole
         # The kernel's filter does not look for the port behind extension headers.
-        parts.append(records if header == 40 else records[_wanted(records, endpoints)])
-    return (Records.concatenate(parts) if parts else Records.empty()), seen
+        parts.append(records if header == _IPV6_BYTES else records[_wanted(records, endpoints)])
+    return (Records.concatenate(parts) if parts else Records.empty()), good
 
 
-def _whole(rows: NDArray[np.void], net: int, header: int) -> NDArray[np.bool_]:
-    """Whether the headers were captured as far as the TCP flags, and are what they say."""
-    mac = rows["mac"].astype(np.int64)
-    kept = rows["kept"].astype(np.int64)
-    return (
-        (mac >= 68 + _VNET_BYTES)
-        & (mac <= net)
-        & (mac + kept >= net + header + TCP_BYTES)
-        & (rows["data_offset"] >= 0x50)
-    )
-
-
-def _ipv6_header_lengths(buffer: NDArray[np.uint8], positions: Column, net: int) -> Column:
+def _ipv6_headers(buffer: NDArray[np.uint8], positions: Column, net: int) -> Column:
     """From the network header to the TCP header, for each packet; 0 where there is none to be found."""
-    count = len(positions)
-    lengths = np.full(count, 40)
+    lengths = np.full(len(positions), _IPV6_BYTES)
     following = buffer[positions + (net + 6)]
-    if (following == _TCP).all():
-        return lengths
     for _ in range(_MAX_EXTENSIONS):
-        inside = np.isin(following, IPV6_EXTENSIONS) & (lengths <= _ROW_BYTES - _MAX_NET - TCP_BYTES - 8)
+        inside = np.isin(following, IPV6_EXTENSIONS) & (lengths <= _MAX_HEADER - 8)
         if not inside.any():
             break
         at = positions + net + np.where(inside, lengths, 0)
-        size = (buffer[at + 1].astype(np.int64) + 1) * 8
-        size = np.where(following == _AH, (buffer[at + 1].astype(np.int64) + 2) * 4, size)
+        words = buffer[at + 1].astype(np.int64)
+        size = np.where(following == _AH, (words + 2) * 4, (words + 1) * 8)
         size = np.where(following == _FRAGMENT, 8, size)
-        # A later fragment has no TCP header.
-        later = (following == _FRAGMENT) & ((buffer[at + 2].astype(np.int64) << 8 | buffer[at + 3]) & 0xFFF8 != 0)
-        following = np.where(inside, np.where(later, 59, buffer[at]), following)
+        offset = buffer[at + 2].astype(np.int64) << 8 | buffer[at + 3]
+        later = (following == _FRAGMENT) & (offset & 0xFFF8 != 0)  # a later fragment has no TCP header
+        following = np.where(inside, np.where(later, _NO_NEXT, buffer[at]), following)
         lengths = np.where(inside, lengths + size, lengths)
-    fits = lengths <= _ROW_BYTES - _MAX_NET - TCP_BYTES
-    return np.where((following == _TCP) & fits, lengths, 0)
+    return np.where((following == _TCP) & (lengths <= _MAX_HEADER), lengths, 0)
 
 
 def _wanted(records: Records, endpoints: tuple[Endpoint, ...]) -> NDArray[np.bool_]:
@@ -242,39 +245,46 @@ def _wanted(records: Records, endpoints: tuple[Endpoint, ...]) -> NDArray[np.boo
     return wanted
 
 
-def _records(buffer: NDArray[np.uint8], positions: Column, rows: NDArray[np.void], header: int) -> Records:
-    count = len(rows)
-    records = Records.empty(count)
-    np.multiply(rows["seconds"], np.uint64(1_000_000_000), out=records.timestamp)
-    np.add(records.timestamp, rows["nanoseconds"], out=records.timestamp)
-    for name in ("source", "destination"):
-        column = getattr(records, name)
-        if rows[name].dtype.itemsize == 4:
-            words = column.view("<u4")
-            words[:, :2] = 0
-            words[:, 2] = _MAPPED_WORD
-            words[:, 3] = rows[name]
-        else:
-            column.view("V16")[:, 0] = rows[name]
-    records.source_port[:] = rows["source_port"]
-    records.destination_port[:] = rows["destination_port"]
-    records.flags[:] = rows["flags"]
-    records.segments[:] = _segments(buffer, positions, rows, header)
-    return records
+def _records(rows: NDArray[np.void], link_and_ip: int) -> Records:
+    """The rows' records; `link_and_ip`: the length of all headers before the TCP header."""
+    timestamp = rows["seconds"] * np.uint64(1_000_000_000)
+    timestamp += rows["nanoseconds"]
+    return Records(
+        timestamp,
+        _addresses(rows["source"]),
+        _addresses(rows["destination"]),
+        rows["source_port"].astype(np.uint16),
+        rows["destination_port"].astype(np.uint16),
+        np.ascontiguousarray(rows["flags"]),
+        _segments(rows, link_and_ip),
+    )
 
 
-def _segments(buffer: NDArray[np.uint8], positions: Column, rows: NDArray[np.void], header: int) -> Column | int:
+def _addresses(field: Column) -> Column:
+    """Addresses in a record's form: shape (n, 16), IPv4 mapped into IPv6; one for all where all are the same."""
+    if len(field) and (field == field[0]).all():
+        return np.broadcast_to(_addresses_of(field[:1]), (len(field), 16))
+    return _addresses_of(field)
+
+
+def _addresses_of(field: Column) -> Column:
+    if field.dtype.itemsize == 16:
+        return np.ascontiguousarray(field).view(np.uint8).reshape(-1, 16)
+    words = np.empty((len(field), 4), "<u4")
+    words[:, :2] = 0
+    words[:, 2] = _MAPPED_WORD
+    words[:, 3] = field
+    return words.view(np.uint8)
+
+
+def _segments(rows: NDArray[np.void], link_and_ip: int) -> Column:
     """How many wire segments the kernel had merged into each packet: its payload by the segments' size."""
-    virtio = positions + np.clip(rows["mac"].astype(np.int64) - _VNET_BYTES, 0, _MAX_NET)
-    merged = np.flatnonzero(buffer[virtio + 1])  # gso_type
+    merged = np.flatnonzero(rows["gso_type"])
     if not len(merged):
-        return 1
-    segments = np.ones(len(rows), np.int64)
+        return np.broadcast_to(np.uint16(1), (len(rows),))
     some = rows[merged]
-    at = virtio[merged] + 4
-    size = buffer[at].astype(np.int64) | buffer[at + 1].astype(np.int64) << 8  # gso_size, in the host's order
-    link_and_ip = some["net"].astype(np.int64) - some["mac"] + header
+    size = np.maximum(some["gso_size"].astype(np.int64), 1)
     payload = some["length"].astype(np.int64) - link_and_ip - (some["data_offset"] >> 4).astype(np.int64) * 4
-    whole = np.where(size > 0, -(-payload // np.maximum(size, 1)), 1)
-    segments[merged] = np.clip(whole, 1, 65_535)
+    segments = np.ones(len(rows), np.uint16)
+    segments[merged] = np.where(some["gso_size"] > 0, np.clip(-(-payload // size), 1, 65_535), 1)
     return segments

@@ -8,6 +8,7 @@ import mmap
 import socket
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +24,16 @@ _SO_ATTACH_FILTER = 26
 _TPACKET_V3 = 2
 _ETH_P_ALL = 3
 _FRAME_BYTES = 2048  # only a check of the kernel's for V3: packets of a block have their own lengths
-_STATUS, _LENGTH = 8 // 4, 20 // 4  # tpacket_block_desc, in words
+_STATUS, _PACKETS, _FIRST, _LENGTH = 8 // 4, 12 // 4, 16 // 4, 20 // 4  # tpacket_block_desc, in words
 _KERNEL, _USER = 0, 1
+
+
+@dataclass(frozen=True)
+class Block:
+    """What a block held: how many packets, in how many bytes, its own header not counted."""
+
+    packets: int
+    size: int
 
 
 class Ring:
@@ -61,20 +70,21 @@ class Ring:
         """Readable when a block is handed over."""
         return self._socket.fileno()
 
-    def take_into(self, buffer: NDArray[np.uint8]) -> int:
-        """Copy the next block into a buffer of at least BLOCK_BYTES and give it back to the kernel.
+    def take_into(self, buffer: NDArray[np.uint8]) -> Block | None:
+        """Copy the next block's packets into a buffer of at least BLOCK_BYTES, and give it back to the kernel.
 
-        Gives how many bytes of it are used, 0 when no block is handed over yet.
+        Gives what it held; None when no block is handed over yet.
         """
         start = self._next * BLOCK_BYTES
         words = self._words[start // 4 : start // 4 + 12]
         if not words[_STATUS] & _USER:
-            return 0
-        used = min(int(words[_LENGTH]), BLOCK_BYTES)
-        buffer[:used] = self._bytes[start : start + used]
+            return None
+        first, used = int(words[_FIRST]), int(words[_LENGTH])
+        block = Block(int(words[_PACKETS]), used - first)
+        buffer[: block.size] = self._bytes[start + first : start + used]
         words[_STATUS] = _KERNEL
         self._next = (self._next + 1) % self._blocks
-        return used
+        return block
 
     def count_drops(self) -> int:
         """Packets dropped by the kernel since the start."""

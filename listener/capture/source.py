@@ -4,9 +4,9 @@ from typing import Literal
 
 import numpy as np
 
-from listener.capture.decode import BUFFER_BYTES, decode
+from listener.capture.decode import BLOCKS_BYTES, BUFFER_BYTES, Span, decode
 from listener.capture.filter import MAX_INSTRUCTIONS, build
-from listener.capture.ring import Ring
+from listener.capture.ring import BLOCK_BYTES, Ring
 from tapfan.batch import Records
 from tapfan.interfaces import choose
 from tapfan.program import StartError
@@ -50,15 +50,18 @@ class CaptureSource:
         return [ring.fileno() for ring in self._rings]
 
     def read(self) -> Records | None:
-        """The records of the next blocks, at most one of each ring; None when there is none now."""
-        parts = []
+        """The records of the next blocks; None when there is none now."""
+        spans: list[Span] = []
+        end = 0
         for ring in self._rings:
-            used = ring.take_into(self._buffer)
-            if used:
-                decoded = decode(self._buffer, used, self._endpoints)
-                self.malformed += decoded.malformed
-                parts.append(decoded.records)
-        return Records.concatenate(parts) if parts else None
+            while end + BLOCK_BYTES <= BLOCKS_BYTES and (block := ring.take_into(self._buffer[end:])):
+                spans.append(Span(end, end + block.size, block.packets))
+                end += block.size
+        if not spans:
+            return None
+        decoded = decode(self._buffer, spans, self._endpoints)
+        self.malformed += decoded.malformed
+        return decoded.records
 
     def kernel_drops(self) -> int:
         """Packets that the kernel had to drop since the start, as no block was free."""
