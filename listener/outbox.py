@@ -71,8 +71,8 @@ class Outbox:
             self._trusted_report = self._reports + 1
         return lost
 
-    def report(self, waiting: int, kernel_drops: int, source: Literal["capture", "accept"]) -> ListenerReport:
-        """The next report; `waiting`: records that are not yet in a batch."""
+    def report(self, kernel_drops: int, source: Literal["capture", "accept"]) -> ListenerReport:
+        """The next report."""
         self._reports += 1
         return ListenerReport(
             name=self.name,
@@ -81,7 +81,7 @@ class Outbox:
             base=self._kept[0].first if self._kept else self.end,
             sent=self.sent,
             expired=self.expired,
-            captured=self.end + waiting,
+            captured=self.end,
             kernel_drops=kernel_drops,
             source=source,
         )

@@ -6,16 +6,17 @@ from math import ceil, inf
 
 import zmq
 
-from listener.batching import Batching
 from listener.outbox import Outbox
+from listener.pacing import Pacing
 from listener.server import Server
 from listener.sources import Source, open_source
 from tapfan import rundir, sockets
+from tapfan.batch import Records
 from tapfan.logs import Logger, Repeated
 from tapfan.messages import Acknowledgement, read_message
 from tapfan.settings import ListenerSettings, Settings
 from tapfan.stopping import Stop
-from tapfan.wire import WireError, unpack
+from tapfan.wire import MAX_RECORDS, WireError, unpack
 
 _REPORT_PERIOD_S = 0.5
 _POLL_MS = 100  # how soon a stop is noticed
@@ -56,14 +57,16 @@ class Listener:
         self._server = server
         self._log = log
         self._repeated = Repeated(log)
-        # The source's own delay, where it gathers packets, is the other half of the linger.
-        self._batching = Batching(settings.batch_records, settings.linger / 2)
+        # The other half of the linger is the time that the kernel may take to hand a block over.
+        self._pacing = Pacing(settings.batch_records, settings.linger / 2)
         self._outbox = Outbox(settings.name, secrets.token_hex(4))
         self._socket = sockets.connected(context, zmq.DEALER, endpoint, self._outbox.stream.encode())
+        self._router_poller = zmq.Poller()
+        self._router_poller.register(self._socket, zmq.POLLIN)
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
-        self._reading = False
-        self._set_reading(True)
+        for descriptor in source.descriptors():
+            self._poller.register(descriptor, zmq.POLLIN)
         self._next_report_s = 0.0
         self._drops = 0
 
@@ -74,15 +77,19 @@ class Listener:
 
     def turn(self) -> None:
         """Wait for records or acknowledgements, and handle them."""
-        room = self._settings.window_records - self._outbox.in_flight - self._batching.waiting
-        if room <= 0 and self._reading:
+        pause_s = self._pacing.pause_s(time.monotonic())
+        room = self._settings.window_records - self._outbox.in_flight
+        if room <= 0:
             self._repeated.warn("window_full", records=self._outbox.in_flight, then="waits for acknowledgements")
-        self._set_reading(room > 0)
-        due = self._batching.due_in(time.monotonic())
-        self._poller.poll(_POLL_MS if due is None else min(ceil(due * 1000), _POLL_MS))
-        if self._reading:
-            self._read(room)
+        if room <= 0 or pause_s:
+            # Not the source: it would be ready, and we are not.
+            self._router_poller.poll(min(ceil(pause_s * 1000), _POLL_MS) if pause_s else _POLL_MS)
+        else:
+            self._poller.poll(_POLL_MS)
         self._exchange()
+        if room > 0 and not self._pacing.pause_s(time.monotonic()):
+            self._pacing.found(self._read(room), time.monotonic())
+            self._send_batches()
         if self._server:
             self._server.look_after()
 
@@ -97,13 +104,10 @@ class Listener:
         if self._server:
             self._server.wait()
             self._read()
-        self._set_reading(False)
-        for records in self._batching.flush():
-            self._outbox.add(records)
         self._next_report_s = 0.0
         deadline = time.monotonic() + self._settings.grace
         while self._outbox.in_flight and time.monotonic() < deadline:
-            self._poller.poll(_POLL_MS)
+            self._router_poller.poll(_POLL_MS)
             self._exchange()
         if self._outbox.in_flight:
             self._log.error(
@@ -113,27 +117,20 @@ class Listener:
                 check="that the router and the writers run, and that their Redis servers answer",
             )
 
-    def _set_reading(self, wanted: bool) -> None:
-        """Read the source or leave it alone, as when the window is full: its own buffer then fills."""
-        if wanted == self._reading:
-            return
-        self._reading = wanted
-        for descriptor in self._source.descriptors():
-            if wanted:
-                self._poller.register(descriptor, zmq.POLLIN)
-            else:
-                self._poller.unregister(descriptor)
-
-    def _read(self, room: float = inf) -> None:
-        """Take what the source has, until `room` is used up."""
-        while room > 0 and (records := self._source.read()) is not None:
-            self._batching.add(records, time.monotonic())
-            room -= len(records)
-            self._send_batches()
+    def _read(self, room: float = inf) -> int:
+        """Take what the source has, until `room` is used up, as the next batches; gives how many records."""
+        parts = []
+        taken = 0
+        while taken < room and (records := self._source.read()) is not None:
+            parts.append(records)
+            taken += len(records)
+        if taken:
+            gathered = Records.concatenate(parts)
+            for start in range(0, taken, MAX_RECORDS):
+                self._outbox.add(gathered[start : start + MAX_RECORDS])
+        return taken
 
     def _send_batches(self) -> None:
-        for records in self._batching.take(time.monotonic()):
-            self._outbox.add(records)
         while (message := self._outbox.next_unsent()) is not None and sockets.sent(self._socket, message):
             self._outbox.mark_sent()
 
@@ -159,4 +156,4 @@ class Listener:
         if drops > self._drops:
             self._repeated.warn("kernel_drops", packets=drops - self._drops, then="more ring_bytes may help")
             self._drops = drops
-        sockets.sent(self._socket, self._outbox.report(self._batching.waiting, drops, self._source.kind).pack())
+        sockets.sent(self._socket, self._outbox.report(drops, self._source.kind).pack())

@@ -12,7 +12,6 @@ from tapfan.wire import MAX_MESSAGE_BYTES
 _LINGER_MS = 1000  # what a closing socket may still take to send; the default waits for ever
 _HEARTBEAT_MS = 2000  # tells a dead TCP peer; any traffic counts as one
 _MAX_IPC_PATH = 107  # of sockaddr_un
-_UNCOPIED_BYTES = 16_384  # from here on, copying a message costs more than ZeroMQ's keeping ours
 _UNBOUNDED = 0  # high-water mark: acknowledgements bound what is in flight, and a mark would drop silently
 
 Socket = zmq.Socket[bytes]
@@ -48,7 +47,7 @@ def connected(context: zmq.Context[Socket], kind: int, endpoint: str, identity: 
 def sent(socket: Socket, *frames: bytes) -> bool:
     """Send without waiting; False when no such peer is there now."""
     try:
-        socket.send_multipart(frames, flags=zmq.DONTWAIT, copy=len(frames[-1]) < _UNCOPIED_BYTES)
+        socket.send_multipart(frames, flags=zmq.DONTWAIT, copy=True)
     except zmq.ZMQError as error:
         if error.errno in (zmq.EAGAIN, zmq.EHOSTUNREACH):
             return False

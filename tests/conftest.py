@@ -6,7 +6,7 @@ import pytest
 
 
 @pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item, call):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+def pytest_runtest_makereport(item, call):  # type: ignore[no-untyped-def]
     """With NO_SKIPS set, as in continuous integration, a skipped test counts as failed."""
     outcome = yield
     report = outcome.get_result()

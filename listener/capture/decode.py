@@ -5,7 +5,6 @@ header), RFC 791, RFC 8200, RFC 9293. Whatever the bytes are, nothing raises: wh
 out and counted.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,14 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from listener.capture.filter import IPV6_EXTENSIONS, TCP_BYTES
-from listener.capture.ring import BLOCK_BYTES
+from listener.capture.ring import BLOCK_BYTES, Block
 from tapfan.batch import Column, Records, is_constant
 from tapfan.endpoints import IPV4_MAPPED_PREFIX, Endpoint
 
-BLOCKS_BYTES = 4 * BLOCK_BYTES  # decoded at once, at most
-# A packet's headers are read as rows of a fixed width, which may reach past the last block: the buffer has room.
+# A packet's headers are read as rows of a fixed width, which may reach past the block's end: the buffer has room.
 _ROW_BYTES = 1024
-BUFFER_BYTES = BLOCKS_BYTES + _ROW_BYTES
+BUFFER_BYTES = BLOCK_BYTES + _ROW_BYTES
 
 _SMALLEST_PACKET = 72  # tpacket3_hdr and sockaddr_ll
 _ADDRESS_AT = 48  # sockaddr_ll, right after the packet's header
@@ -37,17 +35,8 @@ _MAPPED_WORD = int.from_bytes(IPV4_MAPPED_PREFIX[8:], "little")
 
 
 @dataclass(frozen=True)
-class Span:
-    """A block's packets in a buffer: from byte `start`, a multiple of 8, to `end`."""
-
-    start: int
-    end: int
-    packets: int
-
-
-@dataclass(frozen=True)
 class Decoded:
-    """The records of the blocks, and how many of their packets could not be decoded."""
+    """The records of a block, and how many of its packets could not be decoded."""
 
     records: Records
     malformed: int
@@ -69,12 +58,12 @@ class _Kind:
         return version if sound and (version == 6 or (version == 4 and self.first_byte & 0x0F >= 5)) else 0
 
 
-def decode(buffer: NDArray[np.uint8], spans: Sequence[Span], endpoints: tuple[Endpoint, ...]) -> Decoded:
-    """The records of the blocks in a buffer of BUFFER_BYTES, grouped by kind of packet."""
-    found = [_positions(buffer, span) for span in spans]
-    positions = found[0] if len(found) == 1 else np.concatenate(found)
+def decode(buffer: NDArray[np.uint8], block: Block, endpoints: tuple[Endpoint, ...]) -> Decoded:
+    """The records of the block at the beginning of a buffer of BUFFER_BYTES, grouped by kind of packet."""
+    packets = min(block.packets, block.size // _SMALLEST_PACKET)
+    positions = _positions(buffer[: block.size], packets) if packets else np.empty(0, np.int64)
     parts = []
-    malformed = sum(min(span.packets, (span.end - span.start) // _SMALLEST_PACKET) for span in spans) - len(positions)
+    malformed = packets - len(positions)
     for kind, chosen in _by_kind(buffer, positions):
         if kind.version == 4:
             records, good = _decode(buffer, chosen, kind, (kind.first_byte & 0x0F) * 4)
@@ -87,7 +76,7 @@ def decode(buffer: NDArray[np.uint8], spans: Sequence[Span], endpoints: tuple[En
     return Decoded(Records.concatenate(parts) if parts else Records.empty(), malformed)
 
 
-def _positions(buffer: NDArray[np.uint8], span: Span) -> Column:
+def _positions(block: NDArray[np.uint8], packets: int) -> Column:
     """Where a block's packets begin.
 
     Each header names the distance to the next: a chain, to be followed packet by packet. Where the packets were
@@ -96,21 +85,17 @@ def _positions(buffer: NDArray[np.uint8], span: Span) -> Column:
     the distances prove that these are the chain. Only where packets imitate headers are the places sorted out,
     by jumping along the chain in doubling steps.
     """
-    start, size = span.start, span.end - span.start
-    packets = min(span.packets, size // _SMALLEST_PACKET)
-    if not packets:
-        return np.empty(0, np.int64)
-    step = int(buffer[start : start + 4].view(np.uint32)[0])
-    if step >= _SMALLEST_PACKET and step % 8 == 0 and (packets - 1) * step + _SMALLEST_PACKET <= size:
-        distances = np.ndarray(packets - 1, np.uint32, buffer.data, start, (step,))
+    step = int(block[:4].view(np.uint32)[0])
+    if step >= _SMALLEST_PACKET and step % 8 == 0 and (packets - 1) * step + _SMALLEST_PACKET <= len(block):
+        distances = np.ndarray(packets - 1, np.uint32, block.data, strides=(step,))
         if (distances == step).all():
-            return np.arange(start, start + packets * step, step)
-    longs = buffer[start + _ADDRESS_AT : span.end // 8 * 8].view(np.uint64)
+            return np.arange(0, packets * step, step)
+    longs = block[: len(block) // 8 * 8].view(np.uint64)[_ADDRESS_AT // 8 :]
     signature = longs[0] & _FAMILY_AND_INTERFACE
     if int(signature) & 0xFFFF != _AF_PACKET:
         return np.empty(0, np.int64)
-    candidates = np.flatnonzero(longs & _FAMILY_AND_INTERFACE == signature) * 8 + start
-    distances = buffer.view(np.uint32)[candidates // 4]
+    candidates = np.flatnonzero(longs & _FAMILY_AND_INTERFACE == signature) * 8
+    distances = block[: len(block) // 4 * 4].view(np.uint32)[candidates // 4]
     if len(candidates) == packets and (candidates[:-1] + distances[:-1] == candidates[1:]).all():
         return candidates
     return _follow(candidates, distances)[:packets]

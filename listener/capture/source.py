@@ -4,9 +4,9 @@ from typing import Literal
 
 import numpy as np
 
-from listener.capture.decode import BLOCKS_BYTES, BUFFER_BYTES, Span, decode
+from listener.capture.decode import BUFFER_BYTES, decode
 from listener.capture.filter import MAX_INSTRUCTIONS, build
-from listener.capture.ring import BLOCK_BYTES, Ring
+from listener.capture.ring import Ring
 from tapfan.batch import Records
 from tapfan.interfaces import choose
 from tapfan.program import StartError
@@ -27,12 +27,13 @@ class CaptureSource:
                 f"listen has more endpoints than the kernel's filter can hold ({len(program)} instructions, at most "
                 f"{MAX_INSTRUCTIONS}); a wildcard address takes fewer"
             )
-        self.retire_ms = max(1, round(settings.linger * 500))
+        # The kernel hands a block over after one to two such periods.
+        retire_ms = max(1, round(settings.linger * 250))
         self._buffer = np.zeros(BUFFER_BYTES, np.uint8)
         self._rings: list[Ring] = []
         for interface in choose(settings.listen, settings.interface):
             try:
-                self._rings.append(Ring(interface, program, settings.ring_bytes, self.retire_ms))
+                self._rings.append(Ring(interface, program, settings.ring_bytes, retire_ms))
             except PermissionError:
                 self.close()
                 raise
@@ -50,18 +51,14 @@ class CaptureSource:
         return [ring.fileno() for ring in self._rings]
 
     def read(self) -> Records | None:
-        """The records of the next blocks; None when there is none now."""
-        spans: list[Span] = []
-        end = 0
+        """The records of the next block; None when there is none now."""
         for ring in self._rings:
-            while end + BLOCK_BYTES <= BLOCKS_BYTES and (block := ring.take_into(self._buffer[end:])):
-                spans.append(Span(end, end + block.size, block.packets))
-                end += block.size
-        if not spans:
-            return None
-        decoded = decode(self._buffer, spans, self._endpoints)
-        self.malformed += decoded.malformed
-        return decoded.records
+            block = ring.take_into(self._buffer)
+            if block is not None:
+                decoded = decode(self._buffer, block, self._endpoints)
+                self.malformed += decoded.malformed
+                return decoded.records
+        return None
 
     def kernel_drops(self) -> int:
         """Packets that the kernel had to drop since the start, as no block was free."""
