@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from math import ceil, inf
+from math import inf
 
 import zmq
 
@@ -57,12 +57,10 @@ class Listener:
         self._server = server
         self._log = log
         self._repeated = Repeated(log)
-        # The other half of the linger is the time that the kernel may take to hand a block over.
+        # The rest of the linger is the time that the kernel may take to hand a block over.
         self._pacing = Pacing(settings.batch_records, settings.linger / 2)
         self._outbox = Outbox(settings.name, secrets.token_hex(4))
         self._socket = sockets.connected(context, zmq.DEALER, endpoint, self._outbox.stream.encode())
-        self._router_poller = zmq.Poller()
-        self._router_poller.register(self._socket, zmq.POLLIN)
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         for descriptor in source.descriptors():
@@ -77,17 +75,17 @@ class Listener:
 
     def turn(self) -> None:
         """Wait for records or acknowledgements, and handle them."""
-        pause_s = self._pacing.pause_s(time.monotonic())
         room = self._settings.window_records - self._outbox.in_flight
         if room <= 0:
-            self._repeated.warn("window_full", records=self._outbox.in_flight, then="waits for acknowledgements")
-        if room <= 0 or pause_s:
             # Not the source: it would be ready, and we are not.
-            self._router_poller.poll(min(ceil(pause_s * 1000), _POLL_MS) if pause_s else _POLL_MS)
+            self._repeated.warn("window_full", records=self._outbox.in_flight, then="waits for acknowledgements")
+            self._socket.poll(_POLL_MS)
+        elif pause_s := self._pacing.pause_s(time.monotonic()):
+            time.sleep(pause_s)
         else:
             self._poller.poll(_POLL_MS)
         self._exchange()
-        if room > 0 and not self._pacing.pause_s(time.monotonic()):
+        if room > 0:
             self._pacing.found(self._read(room), time.monotonic())
             self._send_batches()
         if self._server:
@@ -107,7 +105,7 @@ class Listener:
         self._next_report_s = 0.0
         deadline = time.monotonic() + self._settings.grace
         while self._outbox.in_flight and time.monotonic() < deadline:
-            self._router_poller.poll(_POLL_MS)
+            self._socket.poll(_POLL_MS)
             self._exchange()
         if self._outbox.in_flight:
             self._log.error(

@@ -21,6 +21,7 @@ _ROW_BYTES = 1024
 BUFFER_BYTES = BLOCK_BYTES + _ROW_BYTES
 
 _SMALLEST_PACKET = 72  # tpacket3_hdr and sockaddr_ll
+_HEADERS_AT = 24  # tp_mac and, in the upper half of the same word, tp_net
 _ADDRESS_AT = 48  # sockaddr_ll, right after the packet's header
 _AF_PACKET = 17
 _FAMILY_AND_INTERFACE = np.uint64(0xFFFFFFFF_0000_FFFF)  # of a sockaddr_ll's first eight bytes; between: the protocol
@@ -31,6 +32,8 @@ _MAX_HEADER = _ROW_BYTES - _MAX_NET - TCP_BYTES  # from the network header to th
 _MAX_EXTENSIONS = 8
 _AH, _FRAGMENT, _NO_NEXT = 51, 44, 59
 _IPV6_BYTES = 40
+# Of an IPv4 header's bytes 6 to 9, read as one little-endian word: no fragment offset, and the protocol TCP.
+_IPV4_TCP_MASK, _IPV4_TCP = 0xFF00FF1F, 0x06000000
 _MAPPED_WORD = int.from_bytes(IPV4_MAPPED_PREFIX[8:], "little")
 
 
@@ -55,18 +58,34 @@ class _Kind:
         """4 or 6; 0 for what is no IP packet, or has a link header that cannot be."""
         sound = _SMALLEST_PACKET + _VNET_BYTES <= self.mac <= self.net <= _MAX_NET
         version = self.first_byte >> 4
-        return version if sound and (version == 6 or (version == 4 and self.first_byte & 0x0F >= 5)) else 0
+        return version if sound and (version == 6 or (version == 4 and self.ipv4_header >= 20)) else 0
+
+    @property
+    def ipv4_header(self) -> int:
+        """The length of an IPv4 header."""
+        return (self.first_byte & 0x0F) * 4
 
 
 def decode(buffer: NDArray[np.uint8], block: Block, endpoints: tuple[Endpoint, ...]) -> Decoded:
     """The records of the block at the beginning of a buffer of BUFFER_BYTES, grouped by kind of packet."""
     packets = min(block.packets, block.size // _SMALLEST_PACKET)
-    positions = _positions(buffer[: block.size], packets) if packets else np.empty(0, np.int64)
+    if not packets:
+        return Decoded(Records.empty(), 0)
+    if step := _even_step(buffer[: block.size], packets):
+        kind = _common_kind(buffer, packets, step)
+        if kind and kind.version == 4:
+            rows = np.ndarray(packets, _layout(kind, kind.ipv4_header), buffer.data, strides=(step,))
+            records = _decode(rows, kind, kind.ipv4_header)
+            return Decoded(records, packets - len(records))
+        positions = np.arange(0, packets * step, step)
+    else:
+        positions = _positions(buffer[: block.size], packets)
     parts = []
     malformed = packets - len(positions)
     for kind, chosen in _by_kind(buffer, positions):
         if kind.version == 4:
-            records, good = _decode(buffer, chosen, kind, (kind.first_byte & 0x0F) * 4)
+            records = _decode(_rows(buffer, chosen, _layout(kind, kind.ipv4_header)), kind, kind.ipv4_header)
+            good = len(records)
         elif kind.version == 6:
             records, good = _decode_ipv6(buffer, chosen, kind, endpoints)
         else:
@@ -76,20 +95,33 @@ def decode(buffer: NDArray[np.uint8], block: Block, endpoints: tuple[Endpoint, .
     return Decoded(Records.concatenate(parts) if parts else Records.empty(), malformed)
 
 
+def _even_step(block: NDArray[np.uint8], packets: int) -> int:
+    """The distance from each packet to the next where it is the same for all, as when all were cut; else 0."""
+    step = int(block[:4].view(np.uint32)[0])
+    if step < _SMALLEST_PACKET or step % 8 or (packets - 1) * step + _SMALLEST_PACKET > len(block):
+        return 0
+    distances = np.ndarray(packets - 1, np.uint32, block.data, strides=(step,))
+    return step if (distances == step).all() else 0
+
+
+def _common_kind(buffer: NDArray[np.uint8], packets: int, step: int) -> _Kind | None:
+    """The kind of evenly spaced packets; None where they are of several."""
+    headers = np.ndarray(packets, np.uint32, buffer.data, _HEADERS_AT, (step,))
+    mac, net = int(headers[0]) & 0xFFFF, int(headers[0]) >> 16
+    if net > _MAX_NET or not (headers == headers[0]).all():
+        return None
+    first_bytes = np.ndarray(packets, np.uint8, buffer.data, net, (step,))
+    return _Kind(mac, net, int(first_bytes[0])) if (first_bytes == first_bytes[0]).all() else None
+
+
 def _positions(block: NDArray[np.uint8], packets: int) -> Column:
     """Where a block's packets begin.
 
-    Each header names the distance to the next: a chain, to be followed packet by packet. Where the packets were
-    cut to one length, the first distance leads to all of them, as theirs then prove. Else all places that look
-    like a header (their sockaddr_ll has the family and the interface of the first) are taken at once, and again
-    the distances prove that these are the chain. Only where packets imitate headers are the places sorted out,
-    by jumping along the chain in doubling steps.
+    Each header names the distance to the next: a chain, to be followed packet by packet. Instead all places that
+    look like a header (their sockaddr_ll has the family and the interface of the first) are taken at once, and
+    the distances then prove that these are the chain. Only where packets imitate headers are the places sorted
+    out, by jumping along the chain in doubling steps.
     """
-    step = int(block[:4].view(np.uint32)[0])
-    if step >= _SMALLEST_PACKET and step % 8 == 0 and (packets - 1) * step + _SMALLEST_PACKET <= len(block):
-        distances = np.ndarray(packets - 1, np.uint32, block.data, strides=(step,))
-        if (distances == step).all():
-            return np.arange(0, packets * step, step)
     longs = block[: len(block) // 8 * 8].view(np.uint64)[_ADDRESS_AT // 8 :]
     signature = longs[0] & _FAMILY_AND_INTERFACE
     if int(signature) & 0xFFFF != _AF_PACKET:
@@ -122,7 +154,7 @@ def _by_kind(buffer: NDArray[np.uint8], positions: Column) -> list[tuple[_Kind, 
     """The packets' positions by kind; nearly all blocks hold one kind."""
     if not len(positions):
         return []
-    headers = buffer.view(np.uint32)[(positions + 24) // 4]  # tp_mac and, above it, tp_net
+    headers = buffer.view(np.uint32)[(positions + _HEADERS_AT) // 4]
     net = np.minimum(headers >> 16, _MAX_NET + 1)
     kinds = headers.astype(np.uint64) << np.uint64(8) | buffer[positions + net]
     groups = [(kinds[0], positions)]
@@ -148,7 +180,7 @@ def _layout(kind: _Kind, header: int) -> np.dtype[np.void]:
         "flags": ("u1", tcp + 13),
     }
     if kind.version == 4:
-        fields |= {"fragment": (">u2", net + 6), "protocol": ("u1", net + 9)}
+        fields |= {"fragment_to_protocol": ("<u4", net + 6)}
         fields |= {"source": ("<u4", net + 12), "destination": ("<u4", net + 16)}
     else:
         fields |= {"source": ("V16", net + 8), "destination": ("V16", net + 24)}
@@ -172,15 +204,12 @@ def _rows(buffer: NDArray[np.uint8], positions: Column, layout: np.dtype[np.void
     return rows
 
 
-def _decode(buffer: NDArray[np.uint8], positions: Column, kind: _Kind, header: int) -> tuple[Records, int]:
-    """The records of packets of one kind, and how many they are: those that are whole TCP packets."""
-    rows = _rows(buffer, positions, _layout(kind, header))
+def _decode(rows: NDArray[np.void], kind: _Kind, header: int) -> Records:
+    """The records of packets of one kind, those that are no whole TCP packets left out."""
     good = (rows["kept"] >= kind.net + header + TCP_BYTES - kind.mac) & (rows["data_offset"] >= 0x50)
     if kind.version == 4:
-        good &= (rows["protocol"] == _TCP) & (rows["fragment"] & 0x1FFF == 0)
-    if not good.all():
-        rows = rows[good]
-    return _records(rows, kind.net - kind.mac + header), len(rows)
+        good &= rows["fragment_to_protocol"] & _IPV4_TCP_MASK == _IPV4_TCP
+    return _records(rows if good.all() else rows[good], kind.net - kind.mac + header)
 
 
 def _decode_ipv6(
@@ -189,11 +218,12 @@ def _decode_ipv6(
     """Plain packets, and those with extension headers by where their TCP header is."""
     headers = _ipv6_headers(buffer, positions, kind.net)
     if is_constant(headers) and headers[0] == _IPV6_BYTES:
-        return _decode(buffer, positions, kind, _IPV6_BYTES)
+        records = _decode(_rows(buffer, positions, _layout(kind, _IPV6_BYTES)), kind, _IPV6_BYTES)
+        return records, len(records)
     parts, good = [], 0
     for header in np.unique(headers[headers > 0]).tolist():
-        records, whole = _decode(buffer, positions[headers == header], kind, header)
-        good += whole
+        records = _decode(_rows(buffer, positions[headers == header], _layout(kind, header)), kind, header)
+        good += len(records)
         # The kernel's filter does not look for the port behind extension headers.
         parts.append(records if header == _IPV6_BYTES else records[_wanted(records, endpoints)])
     return (Records.concatenate(parts) if parts else Records.empty()), good

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from listener.capture.filter import Instruction
 
-BLOCK_BYTES = 2**19
+BLOCK_BYTES = 2**20
 
 _SOL_PACKET = 263
 _PACKET_RX_RING, _PACKET_STATISTICS, _PACKET_VERSION = 5, 6, 10

@@ -27,7 +27,7 @@ class CaptureSource:
                 f"listen has more endpoints than the kernel's filter can hold ({len(program)} instructions, at most "
                 f"{MAX_INSTRUCTIONS}); a wildcard address takes fewer"
             )
-        # The kernel hands a block over after one to two such periods.
+        # The kernel hands a block over after one to two such periods: half the linger at most.
         retire_ms = max(1, round(settings.linger * 250))
         self._buffer = np.zeros(BUFFER_BYTES, np.uint8)
         self._rings: list[Ring] = []
