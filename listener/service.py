@@ -57,8 +57,7 @@ class Listener:
         self._server = server
         self._log = log
         self._repeated = Repeated(log)
-        # The rest of the linger is the time that the kernel may take to hand a block over.
-        self._pacing = Pacing(settings.batch_records, settings.linger / 2)
+        self._pacing = Pacing(settings.batch_records, settings.linger)
         self._outbox = Outbox(settings.name, secrets.token_hex(4))
         self._socket = sockets.connected(context, zmq.DEALER, endpoint, self._outbox.stream.encode())
         self._poller = zmq.Poller()

@@ -85,7 +85,7 @@ class ListenerSettings(_Section):
     serve: Literal["discard", "forward", "none"] = "discard"
     upstream: str | None = None
     linger: Annotated[Duration, Field(ge=0.001, le=10)] = 0.02
-    batch_records: Annotated[int, Field(ge=1, le=MAX_RECORDS)] = 16_384
+    batch_records: Annotated[int, Field(ge=1, le=MAX_RECORDS)] = 32_768
     window_records: Annotated[int, Field(ge=MAX_RECORDS, le=10_000_000)] = 500_000
     ring_bytes: Annotated[int, Field(ge=2 * 2**20, le=2**30)] = 16 * 2**20
     grace: Annotated[Duration, Field(ge=0, le=3600)] = 8.0

@@ -68,9 +68,6 @@ def _configured(context: zmq.Context[Socket], kind: int) -> Socket:
     socket.setsockopt(zmq.LINGER, _LINGER_MS)
     socket.setsockopt(zmq.SNDHWM, _UNBOUNDED)
     socket.setsockopt(zmq.RCVHWM, _UNBOUNDED)
-    # The kernel gives as much as its administrator allows: room for a large batch at once saves switching to and fro.
-    socket.setsockopt(zmq.SNDBUF, MAX_MESSAGE_BYTES)
-    socket.setsockopt(zmq.RCVBUF, MAX_MESSAGE_BYTES)
     # Four times what is read: what is a little too long is counted by us, what is far too long cut off by ZeroMQ.
     socket.setsockopt(zmq.MAXMSGSIZE, 4 * MAX_MESSAGE_BYTES)
     socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
