@@ -6,7 +6,7 @@ from typing import Literal
 
 from tapfan.batch import Batch, Records
 from tapfan.messages import Acknowledgement, ListenerReport
-from tapfan.wire import pack_batch
+from tapfan.wire import batch_message, packed_batch
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Outbox:
     def add(self, records: Records) -> None:
         """Give the records their sequence numbers, and keep them as the next batch."""
         batch = Batch(self.stream, self.end, records)
-        self._kept.append(_Kept(pack_batch(batch), batch.first, batch.end))
+        self._kept.append(_Kept(batch_message(packed_batch(batch)), batch.first, batch.end))
         self.end = batch.end
 
     def next_unsent(self) -> bytes | None:

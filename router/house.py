@@ -8,9 +8,9 @@ from router.lanes import Lane
 from router.observed import Observed
 from router.streams import Stream
 from router.weights import Weights
-from tapfan.batch import Batch
 from tapfan.control import ControlError
 from tapfan.messages import Acknowledgement, ListenerReport, Mark, Stored, WriterReport
+from tapfan.wire import PackedBatch
 
 REPORT_PERIOD_S = 0.5
 _MISSED_REPORTS = 3
@@ -62,7 +62,7 @@ class House:
     listeners: dict[str, Listener] = field(default_factory=dict)  # by stream
     observed: Observed = field(default_factory=Observed)
 
-    def take_batch(self, batch: Batch) -> bool:
+    def take_batch(self, batch: PackedBatch) -> bool:
         """Split a batch over the lanes; False when it is not the next of a known stream, and so not taken."""
         listener = self.listeners.get(batch.stream)
         if listener is None or batch.first != listener.stream.expected:
@@ -71,7 +71,7 @@ class House:
         open_batch = listener.stream.receive(batch.end, len(counts))
         start = 0
         for name, count in counts.items():
-            self.writers[name].lane.add(batch[start : start + count], listener.stream, open_batch)
+            self.writers[name].lane.add(batch.slice(start, start + count), listener.stream, open_batch)
             start += count
         return True
 

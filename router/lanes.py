@@ -4,9 +4,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from router.streams import OpenBatch, Stream
-from tapfan.batch import Batch
 from tapfan.messages import Mark, WriterReport
-from tapfan.wire import pack_share
+from tapfan.wire import PackedBatch, share_message
 
 
 @dataclass
@@ -35,9 +34,9 @@ class Lane:
         self._marks = 0
         self._trusted_mark = 0  # an echo of an earlier mark is from before the last resending
 
-    def add(self, share: Batch, stream: Stream, batch: OpenBatch) -> None:
+    def add(self, share: PackedBatch, stream: Stream, batch: OpenBatch) -> None:
         """Take a share to be sent."""
-        message = pack_share(self._router, self._next_number, share)
+        message = share_message(self._router, self._next_number, share)
         self._kept[self._next_number] = KeptShare(message, len(share), stream, batch)
         self._next_number += 1
         self.in_flight += len(share)

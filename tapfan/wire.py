@@ -1,19 +1,27 @@
 """A batch as one msgpack map, as it travels from listener to router and, with a number, on to a writer.
 
 The map: {"kind": "batch" | "share", "version": 1, "stream", "first", "count"} and each column of
-`tapfan.batch.COLUMNS` as `bin`, little-endian, record after record; where all records have the same value, the
-bin may hold it once. A share also has "router", the epoch of
-the router that sent it, and "number", its place in the row of that router's shares to that writer. What arrives
+`tapfan.batch.COLUMNS` as [base, width, data], which `tapfan.columns` describes. A share also has "router", the epoch
+of the router that sent it, and "number", its place in the row of that router's shares to that writer. What arrives
 is validated before a column is looked at.
 """
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import msgpack
-import numpy as np
 
-from tapfan.batch import COLUMNS, Batch, Records, is_constant
+from tapfan.batch import COLUMNS, Batch, Records
+from tapfan.columns import (
+    PackedColumn,
+    check_addresses,
+    check_numbers,
+    pack_addresses,
+    pack_numbers,
+    unpack_addresses,
+    unpack_numbers,
+)
 
 VERSION = 1
 MAX_RECORDS = 65_536  # of one batch; four bytes of its sequence numbers, and 3 MiB on the wire
@@ -40,14 +48,56 @@ def unpack(message: bytes) -> dict[str, Any]:
     return content
 
 
-def pack_batch(batch: Batch) -> bytes:
-    """The batch as a message."""
-    return _pack({"kind": "batch"}, batch)
+@dataclass(frozen=True)
+class PackedBatch:
+    """A batch whose columns are packed; it can be split, and sent on, as it is."""
+
+    stream: str
+    first: int
+    count: int
+    columns: dict[str, PackedColumn]
+
+    def __len__(self) -> int:
+        return self.count
+
+    @property
+    def end(self) -> int:
+        """The sequence number after the batch's last record."""
+        return self.first + self.count
+
+    def slice(self, start: int, stop: int) -> "PackedBatch":
+        """The records from `start` to `stop`, each with the identity that it had; nothing is copied."""
+        columns = {name: column[start:stop] for name, column in self.columns.items()}
+        return PackedBatch(self.stream, self.first + start, stop - start, columns)
+
+    def unpacked(self) -> Batch:
+        """The batch itself."""
+        columns = (
+            unpack_numbers(self.columns[name], dtype, self.count)
+            if width == 1
+            else unpack_addresses(self.columns[name], self.count)
+            for name, (dtype, width) in COLUMNS.items()
+        )
+        return Batch(self.stream, self.first, Records(*columns))
 
 
-def pack_share(router: str, number: int, batch: Batch) -> bytes:
-    """The batch as a message to a writer, with the router's epoch and the share's number."""
-    return _pack({"kind": "share", "router": router, "number": number}, batch)
+def packed_batch(batch: Batch) -> PackedBatch:
+    """The batch, packed."""
+    columns = {
+        name: (pack_numbers if width == 1 else pack_addresses)(getattr(batch.records, name))
+        for name, (_, width) in COLUMNS.items()
+    }
+    return PackedBatch(batch.stream, batch.first, len(batch), columns)
+
+
+def batch_message(batch: PackedBatch) -> bytes:
+    """The batch as a message to the router."""
+    return _message({"kind": "batch"}, batch)
+
+
+def share_message(router: str, number: int, share: PackedBatch) -> bytes:
+    """The share as a message to a writer, with the router's epoch and the share's number."""
+    return _message({"kind": "share", "router": router, "number": number}, share)
 
 
 def share_number(content: dict[str, Any]) -> tuple[str, int]:
@@ -58,8 +108,8 @@ def share_number(content: dict[str, Any]) -> tuple[str, int]:
     return router, _integer(content, "number", 0, 2**63)
 
 
-def read_batch(content: dict[str, Any]) -> Batch:
-    """The batch of an unpacked map; the columns are views of its bytes. Raises WireError."""
+def read_batch(content: dict[str, Any]) -> PackedBatch:
+    """The batch of an unpacked map, validated: what is unpacked later is sound. Raises WireError."""
     if content.get("version") != VERSION:
         raise WireError(f"version {content.get('version')!r:.40}, not {VERSION}")
     stream = content.get("stream")
@@ -67,27 +117,29 @@ def read_batch(content: dict[str, Any]) -> Batch:
         raise WireError(f"stream {stream!r:.60} is not a name and eight hexadecimal digits")
     count = _integer(content, "count", 1, MAX_RECORDS + 1)
     first = _integer(content, "first", 0, MAX_SEQUENCE - count)
-    columns = []
-    for name, (dtype, width) in COLUMNS.items():
-        value = content.get(name)
-        one = dtype.itemsize * width
-        if not isinstance(value, bytes) or len(value) not in (one, count * one):
-            raise WireError(f"column {name} is not {count * one} bytes, nor {one}")
-        column = np.frombuffer(value, dtype).reshape(-1, width)
-        if len(column) < count:
-            column = np.broadcast_to(column, (count, width))
-        columns.append(column[:, 0] if width == 1 else column)
-    records = Records(*columns)
-    if records.timestamp.max() >= MAX_TIMESTAMP_NS:
-        raise WireError(f"a timestamp of {MAX_TIMESTAMP_NS} ns or more")
-    return Batch(stream, first, records)
+    return PackedBatch(stream, first, count, {name: _column(content, name, count) for name in COLUMNS})
 
 
-def _pack(head: dict[str, Any], batch: Batch) -> bytes:
-    message = head | {"version": VERSION, "stream": batch.stream, "first": batch.first, "count": len(batch)}
-    for name, (dtype, _) in COLUMNS.items():
-        column = getattr(batch.records, name)
-        message[name] = np.ascontiguousarray(column[:1] if is_constant(column) else column, dtype).data.cast("B")
+def _column(content: dict[str, Any], name: str, count: int) -> PackedColumn:
+    value = content.get(name)
+    if not isinstance(value, list) or len(value) != 3 or not isinstance(value[2], bytes):
+        raise WireError(f"column {name} is not [base, width, data]")
+    column = PackedColumn(*value)
+    dtype, items = COLUMNS[name]
+    try:
+        if items == 1:
+            check_numbers(column, MAX_TIMESTAMP_NS if name == "timestamp" else 256**dtype.itemsize, count)
+        else:
+            check_addresses(column, count)
+    except ValueError as error:
+        raise WireError(f"column {name}: {error}") from error
+    return column
+
+
+def _message(head: dict[str, Any], batch: PackedBatch) -> bytes:
+    message = head | {"version": VERSION, "stream": batch.stream, "first": batch.first, "count": batch.count}
+    for name, column in batch.columns.items():
+        message[name] = (column.base, column.width, column.data)
     packed: bytes = msgpack.packb(message)
     return packed
 

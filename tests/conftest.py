@@ -1,15 +1,16 @@
 """What all tests share."""
 
 import os
+from collections.abc import Generator
 
 import pytest
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item, call):  # type: ignore[no-untyped-def]
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """With NO_SKIPS set, as in continuous integration, a skipped test counts as failed."""
-    outcome = yield
-    report = outcome.get_result()
-    if os.environ.get("NO_SKIPS") and report.skipped and not hasattr(report, "wasxfail"):
+    report = yield
+    if os.environ.get("NO_SKIPS") and report.skipped:
         report.outcome = "failed"
         report.longrepr = f"skipped, but NO_SKIPS is set: {report.longrepr}"
+    return report

@@ -74,7 +74,7 @@ class Writer:
         content = unpack(message)
         if content.get("kind") == "share":
             router, number = share_number(content)
-            share = read_batch(content)
+            share = read_batch(content).unpacked()
             if self._inbox.take_share(router, number):
                 self._storing.add(router, number, share)
             return

@@ -23,7 +23,7 @@ _ROOT = Path(__file__).parents[2]
 T = TypeVar("T")
 
 
-def wait_for(condition: Callable[[], T], what: str, deadline_s: float = DEADLINE_S) -> T:
+def wait_for(condition: Callable[[], T | None], what: str, deadline_s: float = DEADLINE_S) -> T:
     """The condition's value as soon as it is true. Raises AssertionError at the deadline."""
     end = time.monotonic() + deadline_s
     while not (value := condition()):
@@ -119,8 +119,7 @@ class Programs:
     def stop(self, name: str) -> int:
         """Ask a program to end, and wait for it; gives its exit code."""
         self.signal(name, signal.SIGTERM)
-        code = self.processes.pop(name).wait(DEADLINE_S)
-        return code
+        return self.processes.pop(name).wait(DEADLINE_S)
 
     def kill(self, name: str) -> None:
         """End a program at once."""
@@ -162,7 +161,7 @@ class Programs:
 
         return wait_for(settled, f"{captured} records settled, but {self.status()['ledger']}", deadline_s)
 
-    def redis(self, name: str) -> "redis.Redis[str]":
+    def redis(self, name: str) -> redis.Redis:
         """A client of a writer's Redis."""
         return redis.Redis(port=self.redis_ports[name], decode_responses=True, protocol=2)
 
