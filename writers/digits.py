@@ -1,19 +1,17 @@
-"""Numbers and addresses as columns of ASCII text, made from lookup tables, without a loop over the records."""
+"""Numbers and addresses as columns of text, made from lookup tables, without a loop over the records."""
 
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tapfan.batch import Column
+from tapfan.batch import Column, is_constant
 from tapfan.endpoints import IPV4_MAPPED_PREFIX, address_text
+from writers.texts import Bytes, Field, Lengths, Text
 
-Bytes = NDArray[np.uint8]
 Words = NDArray[np.uint64]
-Lengths = NDArray[np.int64]
 
-IPV4_WIDTH = 16  # the longest text has 15 characters
-IPV6_WIDTH = 40  # 39
+_IPV6_WIDTH = 40  # the longest text has 39 characters
 
 
 def _table(texts: list[str]) -> Words:
@@ -34,27 +32,41 @@ _FLAGS = _table(_FLAG_TEXTS)
 _FLAGS_LENGTH = np.array([len(text) for text in _FLAG_TEXTS])
 
 
-def decimal(numbers: Column) -> tuple[Words, Lengths]:
-    """Numbers below 65,536 in decimal, left-justified in eight bytes, and how long each text is."""
-    return _DECIMAL[numbers], _DECIMAL_LENGTH[numbers]
+def decimal(numbers: Column) -> Field:
+    """Numbers below 65,536 in decimal."""
+    return _looked_up(numbers, _DECIMAL, _DECIMAL_LENGTH)
 
 
-def flags(values: Column) -> tuple[Words, Lengths]:
-    """TCP flags as letters, left-justified in eight bytes, and how long each text is."""
-    return _FLAGS[values], _FLAGS_LENGTH[values]
+def flags(values: Column) -> Field:
+    """TCP flags as letters."""
+    return _looked_up(values, _FLAGS, _FLAGS_LENGTH)
 
 
-def fixed_decimal(numbers: Column, digits: int) -> Bytes:
-    """Numbers below 10**digits in decimal with leading zeros: shape (n, digits)."""
+def _looked_up(values: Column, texts: Words, lengths: Lengths) -> Field:
+    if is_constant(values):
+        return texts[values[0]].tobytes()[: lengths[values[0]]]
+    text_lengths = lengths[values]
+    rows = _as_bytes(texts[values])
+    if is_constant(text_lengths):
+        return Text(rows[:, : text_lengths[0]])
+    return Text(rows, text_lengths)
+
+
+def _as_bytes(words: Words) -> Bytes:
+    return words.view(np.uint8).reshape(len(words), -1)
+
+
+def fixed_decimal(numbers: Column, digits: int) -> Text:
+    """Numbers below 10**digits in decimal with leading zeros."""
     return _fixed(numbers, digits, 10_000, _FOUR_DECIMAL)
 
 
-def fixed_hex(numbers: Column, digits: int) -> Bytes:
-    """Numbers below 16**digits in hexadecimal with leading zeros: shape (n, digits)."""
+def fixed_hex(numbers: Column, digits: int) -> Text:
+    """Numbers below 16**digits in hexadecimal with leading zeros."""
     return _fixed(numbers, digits, 65_536, _FOUR_HEX)
 
 
-def _fixed(numbers: Column, digits: int, base: int, four: NDArray[np.uint32]) -> Bytes:
+def _fixed(numbers: Column, digits: int, base: int, four: NDArray[np.uint32]) -> Text:
     groups = -(-digits // 4)
     text = np.empty((len(numbers), groups), "<u4")
     left = numbers.astype(np.uint64)
@@ -64,26 +76,27 @@ def _fixed(numbers: Column, digits: int, base: int, four: NDArray[np.uint32]) ->
         text[:, group] = four[left - higher * divisor]
         left = higher
     text[:, 0] = four[left]
-    return text.view(np.uint8)[:, groups * 4 - digits :]
+    return Text(text.view(np.uint8)[:, groups * 4 - digits :])
 
 
-def addresses(column: Column) -> tuple[Bytes, Lengths]:
-    """Addresses of shape (n, 16) as text, left-justified: shape (n, IPV4_WIDTH or IPV6_WIDTH), and its lengths."""
-    words = np.ascontiguousarray(column).view("<u4").reshape(len(column), 4)
+def addresses(column: Column) -> Field:
+    """Addresses of shape (n, 16) in their usual text."""
+    if is_constant(column):
+        return _cached_text(column[0].tobytes())
+    words = np.ascontiguousarray(column).view("<u4")
     mapped = (words[:, 0] == 0) & (words[:, 1] == 0) & (words[:, 2] == _MAPPED_WORD)
     if mapped.all():
         return _ipv4(words[:, 3])
-    unique, inverse = np.unique(np.ascontiguousarray(column).view("V16").ravel(), return_inverse=True)
+    unique, inverse = np.unique(words.view("V16").ravel(), return_inverse=True)
     texts = [_cached_text(address.tobytes()) for address in unique]
-    width = IPV6_WIDTH
-    rows = np.frombuffer(b"".join(text.ljust(width) for text in texts), np.uint8).reshape(len(texts), width)
-    return rows[inverse], np.array([len(text) for text in texts])[inverse]
+    rows = np.frombuffer(b"".join(text.ljust(_IPV6_WIDTH) for text in texts), np.uint8).reshape(len(texts), -1)
+    return Text(rows[inverse], np.array([len(text) for text in texts])[inverse])
 
 
 _MAPPED_WORD = np.uint32(int.from_bytes(IPV4_MAPPED_PREFIX[8:], "little"))
 
 
-def _ipv4(big_endian: Column) -> tuple[Bytes, Lengths]:
+def _ipv4(big_endian: Column) -> Text:
     """Two halves of two octets each, the second moved to follow the first and a dot."""
     values = big_endian.byteswap()
     high, low = values >> 16, values & 0xFFFF
@@ -95,7 +108,7 @@ def _ipv4(big_endian: Column) -> tuple[Bytes, Lengths]:
     # A shift by 64 or more gives 0, as numpy defines it.
     rows[:, 0] = _TWO_OCTETS[high] | np.uint64(_DOT) << at | second_text << second
     rows[:, 1] = second_text >> (np.uint64(64) - second)
-    return rows.view(np.uint8), high_length + 1 + _TWO_OCTETS_LENGTH[low]
+    return Text(rows.view(np.uint8), high_length + 1 + _TWO_OCTETS_LENGTH[low])
 
 
 @lru_cache(maxsize=65_536)

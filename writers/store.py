@@ -1,6 +1,7 @@
 """The connection to one Redis: packed commands in, every reply checked."""
 
 import socket
+import ssl
 
 import hiredis
 import redis
@@ -78,12 +79,19 @@ def _expect(raw: socket.socket, reply: bytes, count: int) -> None:
     wanted = reply * count
     got = bytearray()
     while len(got) < len(wanted):
+        _wake_for(raw, len(wanted) - len(got))
         data = raw.recv(_RECEIVE_BYTES)
         if not data:
             raise ConnectionError("Redis closed the connection")
         got += data
         if not wanted.startswith(got[-len(data) :], len(got) - len(data)):
             _raise_first_error(raw, bytes(got), count)
+
+
+def _wake_for(raw: socket.socket, size: int) -> None:
+    """Let the next receiving wait for so many bytes: Redis answers in small parts, and each would wake us."""
+    if not isinstance(raw, ssl.SSLSocket):  # whose bytes are not those that come in
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
 
 
 def _raise_first_error(raw: socket.socket, begun: bytes, count: int) -> None:
