@@ -14,7 +14,7 @@ from tests.process.namespace import Namespace, namespace
 from tests.process.running import Programs, wait_for
 
 _CAPTURE_RATE = 1_000_000
-_PIPELINE_RATE = 200_000  # what two Redis servers store in record layout on two cores, with room to spare
+_PIPELINE_RATE = 250_000  # what two Redis servers store in record layout on two cores, with room to spare
 _SECONDS = 5.0
 
 

@@ -4,6 +4,11 @@ import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No example has a deadline of its own: the machines that run the tests are busy with other things, too.
+settings.register_profile("tapfan", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tapfan")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -44,7 +44,8 @@ def flags(values: Column) -> Field:
 
 def _looked_up(values: Column, texts: Words, lengths: Lengths) -> Field:
     if is_constant(values):
-        return texts[values[0]].tobytes()[: lengths[values[0]]]
+        text: bytes = texts[values[0]].tobytes()
+        return text.rstrip(b"\0")
     text_lengths = lengths[values]
     rows = _as_bytes(texts[values])
     if is_constant(text_lengths):

@@ -25,7 +25,7 @@ class Text:
     @property
     def width(self) -> int:
         """The bytes of a row."""
-        return self.rows.shape[1]
+        return int(self.rows.shape[1])
 
 
 Field = bytes | Text  # bytes: the same text for all records
