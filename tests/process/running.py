@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ from tapfan.control import ControlClient, ControlTimeoutError
 
 DEADLINE_S = 20.0
 _PAUSE_S = 0.02
-_ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2]
 
 T = TypeVar("T")
 
@@ -77,18 +77,37 @@ class Programs:
         redises = [f"redis-{name}" for name in self.redis_ports]
         return [*redises, "router", *(f"writer-{name}" for name in self.redis_ports), "listener"]
 
-    def start(self, *names: str) -> None:
-        """Start programs, all of them when none is named."""
+    def start(self, *names: str, under: Sequence[str] = ()) -> None:
+        """Start programs, all of them when none is named; `under`: a command that becomes them."""
         for name in names or self.names:
             kind, _, argument = name.partition("-")
             module = {"redis": "tapfan.embedded_redis", "writer": "writers"}.get(kind, kind)
-            command = [sys.executable, "-m", module, *([argument] if argument else []), "--config", str(self.config)]
+            command = [*under, sys.executable, "-m", module, *([argument] if argument else [])]
+            command += ["--config", str(self.config)]
             if self._netns and kind == "listener":
                 command = ["ip", "netns", "exec", self._netns, *command]
             with self.log_file(name).open("ab") as log:
                 self.processes[name] = subprocess.Popen(
-                    command, cwd=_ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                    command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
                 )
+
+    def failed_start(self, name: str, under: Sequence[str] = ()) -> tuple[int, str]:
+        """Start a program that cannot run; gives its exit code and its output."""
+        self.start(name, under=under)
+        code = self.processes.pop(name).wait(DEADLINE_S)
+        return code, self.log(name)
+
+    def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run the `tapfan` command on an 80 columns wide terminal."""
+        return subprocess.run(
+            [sys.executable, "-m", "tapfan.cli", *arguments, "--config", str(self.config)],
+            cwd=ROOT,
+            env=os.environ | {"COLUMNS": "80"},
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_S,
+            check=False,
+        )
 
     def wait_ready(self) -> None:
         """Wait until every writer is up and the listener has reported."""

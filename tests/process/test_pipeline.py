@@ -1,46 +1,67 @@
 """From a TCP connection to a TTL key, through all the processes."""
 
-import json
-import re
 import time
 
+import pytest
+
 from tests.process.conftest import StartPrograms
+from tests.process.feeder import feeder, records
+from tests.process.running import free_port
+from tests.process.stored import sequences, stored
 from tests.process.traffic import connections
 
-_KEY = re.compile(r"tcp:([^>]+)>(.+):(\d{19})-local\.[0-9a-f]{8}\.([0-9a-f]{12})")
+_TTL_MS = 60_000
 
 
-def test_split_is_exact_and_every_record_is_stored(start: StartPrograms) -> None:
+def test_the_split_is_exact_and_every_record_is_stored(start: StartPrograms) -> None:
     programs = start()
     connections(1000, programs.port)
     status = programs.wait_settled(2000)
     captured = status["ledger"]["captured"]
-    keys = {name: programs.keys(name) for name in ("a", "b")}
-    assert len(keys["a"]) + len(keys["b"]) == captured
-    assert abs(len(keys["a"]) - 0.3 * captured) < 1
-    assert status["writers"]["a"]["stored"] == len(keys["a"])
-    sequences = sorted(int(_KEY.fullmatch(key)[4], 16) for name in keys for key in keys[name])  # type: ignore[index]
-    assert sequences == list(range(captured))
+    in_a, in_b = sequences(programs, "a"), sequences(programs, "b")
+    assert sorted(in_a + in_b) == list(range(captured))
+    assert abs(len(in_a) - 0.3 * captured) < 1
+    assert status["writers"]["a"]["stored"] == len(in_a)
+    assert status["writers"]["b"]["stored"] == len(in_b)
 
 
-def test_a_record_says_who_talked_to_whom_and_lives_from_its_capture_on(start: StartPrograms) -> None:
-    programs = start(top={"ttl": "60s"}, weights={"a": 1})
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_a_record_says_who_talked_to_whom(start: StartPrograms, address: str) -> None:
+    port = free_port(address)
+    programs = start(listener={"listen": [f"[{address}]:{port}" if ":" in address else f"{address}:{port}"]})
     before_ns = time.time_ns()
-    connections(1, programs.port)
+    source_ports = connections(1, port, address)
     programs.wait_settled(2)
-    with programs.redis("a") as client:
-        now_ns = time.time_ns()
-        for key in programs.keys("a"):
-            source, destination, timestamp, _ = _KEY.fullmatch(key).groups()  # type: ignore[union-attr]
-            assert before_ns <= int(timestamp) <= now_ns
-            value = json.loads(client.get(key) or "")
-            assert value["src"] == source == "127.0.0.1"
-            assert value["dst"] == destination == "127.0.0.1"
-            assert value["dport"] == programs.port
-            assert f'"ts":{timestamp[:10]}.{timestamp[10:]},' in (client.get(key) or "")
-            assert client.pttl(key) <= 60_000 - (now_ns - int(timestamp)) // 1_000_000 + 1
-            assert client.pttl(key) > 0
-        flags = [
-            json.loads(client.get(key) or "")["flags"] for key in sorted(programs.keys("a"), key=lambda k: k[-12:])
-        ]
-        assert flags == ["S", "PA"]
+    accepted, read = stored(programs)
+    assert (accepted.value["flags"], read.value["flags"]) == ("S", "PA")
+    for record in (accepted, read):
+        assert before_ns <= record.timestamp_ns <= time.time_ns()
+        assert record.source == record.destination == address
+        assert record.value["src"] == record.value["dst"] == address
+        assert [record.value["sport"]] == source_ports
+        assert record.value["dport"] == port
+        assert f'"ts":{record.timestamp_ns // 10**9}.{record.timestamp_ns % 10**9:09},' in record.text
+
+
+def test_a_record_lives_from_its_capture_on_however_late_it_is_stored(start: StartPrograms) -> None:
+    programs = start(top={"ttl": f"{_TTL_MS}ms"})
+    captured_ns = time.time_ns() - 40 * 10**9
+    with feeder(programs) as feeding:
+        feeding.send(records(100, captured_ns))
+        feeding.wait_acknowledged()
+    found = stored(programs)
+    age_ms = (time.time_ns() - captured_ns) // 10**6
+    assert len(found) == 100
+    assert all(0 < record.left_ms <= _TTL_MS - 40_000 for record in found)
+    assert all(record.left_ms >= _TTL_MS - age_ms - 1 for record in found)
+
+
+def test_what_outlived_its_ttl_on_the_way_is_counted_and_not_stored(start: StartPrograms) -> None:
+    programs = start(top={"ttl": f"{_TTL_MS}ms"})
+    with feeder(programs) as feeding:
+        feeding.send(records(100, time.time_ns() - 61 * 10**9))
+        feeding.send(records(50))
+        feeding.wait_acknowledged()
+    assert len(stored(programs)) == 50
+    ledger = programs.status()["ledger"]
+    assert (ledger["stored"], ledger["expired"], ledger["balanced"]) == (50, 100, True)

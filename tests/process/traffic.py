@@ -4,15 +4,20 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 
 
-def connections(count: int, port: int, address: str = "127.0.0.1", data: bytes = b"hello") -> None:
-    """Open so many connections, send the data on each, close them, and see the other end closed too."""
+def connections(count: int, port: int, address: str = "127.0.0.1", data: bytes = b"hello") -> list[int]:
+    """Open so many connections, send the data on each, close them, and see the other end closed too.
 
-    def one(_: int) -> None:
+    Gives their source ports.
+    """
+
+    def one(_: int) -> int:
         with socket.create_connection((address, port), timeout=20) as connection:
+            source_port: int = connection.getsockname()[1]
             connection.sendall(data)
             connection.shutdown(socket.SHUT_WR)
             while connection.recv(65_536):
                 pass
+            return source_port
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(one, range(count)))
+        return list(pool.map(one, range(count)))

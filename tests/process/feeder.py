@@ -1,0 +1,68 @@
+"""A listener of the test's own: real batches to a real router, of the sizes and at the moments that a test chooses."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import zmq
+
+from listener.outbox import Outbox
+from tapfan import sockets
+from tapfan.batch import Records
+from tapfan.endpoints import packed
+from tapfan.messages import Acknowledgement, read_message
+from tapfan.wire import unpack
+from tests.process.running import Programs, wait_for
+
+
+def records(count: int, timestamp_ns: int | None = None) -> Records:
+    """Records captured now, or then, all from one source."""
+    made = Records.empty(count)
+    made.timestamp[:] = time.time_ns() if timestamp_ns is None else timestamp_ns
+    made.source[:] = np.frombuffer(packed("192.0.2.1"), np.uint8)
+    made.destination[:] = np.frombuffer(packed("192.0.2.2"), np.uint8)
+    made.source_port[:], made.destination_port[:], made.flags[:], made.segments[:] = 40_000, 9000, 0x10, 1
+    return made
+
+
+class Feeder:
+    """Sends records as the listener `feeder` does, and takes the acknowledgements."""
+
+    def __init__(self, socket: sockets.Socket) -> None:
+        self.socket = socket
+        self.outbox = Outbox("feeder", "0123abcd")
+
+    def send(self, batch: Records) -> None:
+        """Send one batch."""
+        self.outbox.add(batch)
+        self.exchange()
+
+    def exchange(self) -> bool:
+        """Take what the router says, send what is unsent, and report; True when all is acknowledged."""
+        while (frames := sockets.received(self.socket)) is not None:
+            message = read_message(unpack(b"".join(frames)))
+            assert isinstance(message, Acknowledgement)
+            self.outbox.take_acknowledgement(message)
+        sockets.sent(self.socket, self.outbox.report(0, "capture").pack())
+        while (unsent := self.outbox.next_unsent()) is not None and sockets.sent(self.socket, unsent):
+            self.outbox.mark_sent()
+        return self.outbox.in_flight == 0
+
+    def wait_acknowledged(self) -> None:
+        """Wait until everything sent is stored or expired."""
+        wait_for(self.exchange, "everything sent is acknowledged")
+
+
+@contextmanager
+def feeder(programs: Programs) -> Iterator[Feeder]:
+    """A feeder connected to the router."""
+    with zmq.Context() as context:
+        made = Feeder(sockets.connected(context, zmq.DEALER, programs.endpoint("records"), b"feeder"))
+        try:
+            wait_for(
+                lambda: made.exchange() and "feeder" in programs.status()["listeners"], "the router knows the feeder"
+            )
+            yield made
+        finally:
+            context.destroy(linger=0)

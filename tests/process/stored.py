@@ -1,0 +1,62 @@
+"""What the Redis servers hold, read as a user's program would read it."""
+
+import json
+import re
+from dataclasses import dataclass
+
+from tests.process.running import Programs
+
+_KEY = re.compile(
+    r"tcp:(?P<source>[0-9a-f.:]+)>(?P<destination>[0-9a-f.:]+):(?P<timestamp>\d{19})"
+    r"-(?P<stream>[A-Za-z0-9_-]+\.[0-9a-f]{8})\.(?P<sequence>[0-9a-f]{12})"
+)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One record: what its key says, its value's text, and the milliseconds that it has left to live."""
+
+    source: str
+    destination: str
+    timestamp_ns: int
+    sequence: int
+    text: str
+    left_ms: int
+
+    @property
+    def value(self) -> dict[str, object]:
+        """The value, read as JSON."""
+        value: dict[str, object] = json.loads(self.text)
+        return value
+
+
+def stored(programs: Programs, *writers: str) -> list[Stored]:
+    """All records of these writers' Redis servers, in the order of their sequence numbers."""
+    found = []
+    for writer in writers or programs.redis_ports:
+        with programs.redis(writer) as client:
+            keys = list(client.scan_iter(count=1000))
+            pipeline = client.pipeline(transaction=False)
+            for key in keys:
+                pipeline.get(key)
+                pipeline.pttl(key)
+            answers = pipeline.execute()
+        for key, text, left_ms in zip(keys, answers[::2], answers[1::2], strict=True):
+            match = _KEY.fullmatch(key)
+            assert match, key
+            found.append(
+                Stored(
+                    match["source"],
+                    match["destination"],
+                    int(match["timestamp"]),
+                    int(match["sequence"], 16),
+                    text,
+                    left_ms,
+                )
+            )
+    return sorted(found, key=lambda record: record.sequence)
+
+
+def sequences(programs: Programs, writer: str) -> list[int]:
+    """The sequence numbers of all records in a writer's Redis, in order."""
+    return [record.sequence for record in stored(programs, writer)]
