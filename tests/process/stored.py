@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from tests.process.running import Programs
 
@@ -24,9 +25,9 @@ class Stored:
     left_ms: int
 
     @property
-    def value(self) -> dict[str, object]:
+    def value(self) -> dict[str, Any]:
         """The value, read as JSON."""
-        value: dict[str, object] = json.loads(self.text)
+        value: dict[str, Any] = json.loads(self.text)
         return value
 
 

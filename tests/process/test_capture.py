@@ -1,0 +1,98 @@
+"""Capturing real packets, in a network namespace of its own."""
+
+import socket
+import struct
+import time
+
+import pytest
+
+from tests.process.conftest import StartPrograms
+from tests.process.namespace import Namespace
+from tests.process.running import Programs, wait_for
+from tests.process.stored import Stored, stored
+from tests.process.traffic import connections
+
+_PORT, _OTHER_PORT = 9000, 9001
+_SEGMENTS_OUT_AT = 136  # of struct tcp_info, linux/tcp.h
+
+
+def _started(start: StartPrograms, space: Namespace, **listener: object) -> Programs:
+    listen = [f"{space.address}:{_PORT}", f"[{space.address6}]:{_PORT}"]
+    return start(listener={"listen": listen, "source": "capture"} | listener, netns=space.name)
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_every_segment_of_a_connection_is_captured_once(
+    start: StartPrograms, space: Namespace, family: socket.AddressFamily
+) -> None:
+    programs = _started(start, space)
+    address = space.address6 if family == socket.AF_INET6 else space.address
+    before_ns = time.time_ns()
+    with socket.create_connection((address, _PORT), timeout=20) as client:
+        client.sendall(b"x" * 300_000)
+        wait_for(lambda: _unacknowledged(client) == 0, "the other end has all bytes")
+        sent = _segments_out(client)
+        own_address, own_port = client.getsockname()[:2]
+        found = wait_for(lambda: _complete(programs, sent), f"{sent} segments stored")
+    after_ns = time.time_ns()
+    assert [record.value["flags"] for record in found[:2]] == ["S", "A"]
+    assert {record.value["sport"] for record in found} == {own_port}
+    assert {record.source for record in found} == {own_address}
+    assert {(record.destination, record.value["dport"]) for record in found} == {(address, _PORT)}
+    assert all(before_ns < record.timestamp_ns < after_ns for record in found)
+    timestamps = [record.timestamp_ns for record in found]
+    assert timestamps == sorted(timestamps)
+
+
+def test_all_packets_of_many_connections_are_stored_and_split_exactly(start: StartPrograms, space: Namespace) -> None:
+    programs = _started(start, space)
+    ports = connections(500, _PORT, space.address)
+    status = programs.wait_settled(4 * 500)
+    assert status["listeners"]["local"]["source"] == "capture"
+    assert status["listeners"]["local"]["kernel_drops"] == 0
+    found = stored(programs)
+    assert len(found) == status["ledger"]["captured"]
+    assert sorted(record.value["sport"] for record in found if record.value["flags"] == "S") == sorted(ports)
+    assert sorted(record.value["sport"] for record in found if "F" in record.value["flags"]) == sorted(ports)
+    assert abs(len(stored(programs, "a")) - 0.3 * len(found)) < 1
+
+
+def test_what_is_sent_elsewhere_is_not_captured(start: StartPrograms, space: Namespace) -> None:
+    programs = _started(start, space)
+    with pytest.raises(ConnectionRefusedError):
+        connections(1, _OTHER_PORT, space.address)
+    connections(1, _PORT, space.address)
+    programs.wait_settled(3)
+    assert {record.value["dport"] for record in stored(programs)} == {_PORT}
+
+
+def test_beside_another_server_and_on_every_address(start: StartPrograms, space: Namespace) -> None:
+    programs = _started(start, space, listen=[f"0.0.0.0:{_PORT}", f"[::]:{_PORT}"], serve="none")
+    for address in (space.address, space.address6):
+        with pytest.raises(ConnectionRefusedError):
+            connections(1, _PORT, address)
+    programs.wait_settled(2)
+    found = stored(programs)
+    assert [record.destination for record in found] == [space.address, space.address6]
+    assert [record.value["flags"] for record in found] == ["S", "S"]
+
+
+def _complete(programs: Programs, segments: int) -> list[Stored] | None:
+    """The records, once they are of so many segments, at least."""
+    found = stored(programs)
+    count = sum(record.value["segments"] for record in found)
+    assert count <= segments, f"{count} segments are recorded, and {segments} were sent"
+    return found if count == segments else None
+
+
+def _segments_out(client: socket.socket) -> int:
+    """How many segments the kernel has sent on a connection, by its own count."""
+    info = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SEGMENTS_OUT_AT + 4)
+    segments: int = struct.unpack_from("=I", info, _SEGMENTS_OUT_AT)[0]
+    return segments
+
+
+def _unacknowledged(client: socket.socket) -> int:
+    info = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    unacknowledged: int = struct.unpack_from("=I", info, 8 + 4 * 4)[0]
+    return unacknowledged
