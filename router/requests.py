@@ -1,6 +1,6 @@
 """Control requests: bytes in, bytes out, whatever comes in. The client is `tapfan.control`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgpack
@@ -13,6 +13,15 @@ MAX_REQUEST_BYTES = 64 * 1024
 _MAX_ID_BYTES = 64
 
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def split_envelope(frames: Sequence[bytes]) -> tuple[Sequence[bytes], bytes]:
+    """What a reply must begin with, and the request, of a message from a REQ socket (ZeroMQ RFC 28).
+
+    The envelope ends with an empty frame; a message without one gets its reply to where it came from, too.
+    """
+    end = frames.index(b"", 1) + 1 if b"" in frames[1:-1] else 1
+    return frames[:end], b"".join(frames[end:])
 
 
 class Requests:
@@ -36,7 +45,7 @@ class Requests:
             answer = _refusal(request_id, "bad_request", f"the request is {error}")
         except ControlError as error:
             answer = _refusal(request_id, error.code, error.message)
-        except Exception as error:  # a bug must not leave a REP socket stuck, nor put a traceback on the wire
+        except Exception as error:  # a bug must not leave a client without a reply, nor put a traceback on the wire
             self._log.exception("request_failed")
             answer = _refusal(request_id, "internal", f"the router failed ({type(error).__name__}); see its log")
         packed: bytes = msgpack.packb(answer)

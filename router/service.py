@@ -8,7 +8,7 @@ import zmq
 
 from router.house import House, Listener, Writer
 from router.lanes import Lane
-from router.requests import Requests
+from router.requests import Requests, split_envelope
 from router.weights import Weights
 from tapfan import rundir, sockets
 from tapfan.control import ControlError
@@ -48,7 +48,8 @@ class Router:
         self._requests = Requests({"status": self._status, "weights": self._weights}, log)
         self._records = sockets.bound(context, zmq.ROUTER, settings.endpoint("records"))
         self._shares = sockets.bound(context, zmq.ROUTER, settings.endpoint("shares"))
-        self._control = sockets.bound(context, zmq.REP, settings.endpoint("control"))
+        # Speaks REP's protocol. zmq.REP itself, once fed bytes that are not ZeroMQ's, sends a reply to a wrong peer.
+        self._control = sockets.bound(context, zmq.ROUTER, settings.endpoint("control"))
         self._poller = zmq.Poller()
         for socket in (self._records, self._shares, self._control):
             self._poller.register(socket, zmq.POLLIN)
@@ -58,7 +59,8 @@ class Router:
         ready = dict(self._poller.poll(_POLL_MS))
         if self._control in ready:
             for frames in self._messages(self._control):
-                self._control.send(self._requests.reply(b"".join(frames)))
+                envelope, request = split_envelope(frames)
+                sockets.sent(self._control, *envelope, self._requests.reply(request))
         tell: dict[int, Listener] = {}
         if self._shares in ready:
             self._drain(self._shares, lambda address, message: self._from_writer(address, message, tell))
@@ -70,9 +72,9 @@ class Router:
             self._send_shares(writer)
 
     def _messages(self, socket: sockets.Socket) -> list[list[bytes]]:
-        """The next messages of a socket; a REP socket gives one, as it owes a reply first."""
+        """The next messages of a socket."""
         messages = []
-        for _ in range(1 if socket is self._control else _MESSAGES_A_TURN):
+        for _ in range(_MESSAGES_A_TURN):
             frames = sockets.received(socket)
             if frames is None:
                 break
