@@ -270,7 +270,7 @@ def _records(rows: NDArray[np.void], link_and_ip: int) -> Records:
         _addresses(rows["destination"]),
         rows["source_port"].astype(np.uint16),
         rows["destination_port"].astype(np.uint16),
-        np.ascontiguousarray(rows["flags"]),
+        rows["flags"].copy(),
         _segments(rows, link_and_ip),
     )
 
@@ -284,7 +284,7 @@ def _addresses(field: Column) -> Column:
 
 def _addresses_of(field: Column) -> Column:
     if field.dtype.itemsize == 16:
-        return np.ascontiguousarray(field).view(np.uint8).reshape(-1, 16)
+        return field.copy().view(np.uint8).reshape(-1, 16)
     words = np.empty((len(field), 4), "<u4")
     words[:, :2] = 0
     words[:, 2] = _MAPPED_WORD
