@@ -16,6 +16,10 @@ REPORT_PERIOD_S = 0.5
 _MISSED_REPORTS = 3
 
 
+def _is_absent(reported_s: float, now_s: float) -> bool:
+    return now_s - reported_s > _MISSED_REPORTS * REPORT_PERIOD_S
+
+
 @dataclass
 class Writer:
     """A writer as the router sees it."""
@@ -28,7 +32,7 @@ class Writer:
 
     def health(self, now_s: float) -> str:
         """Whether it can store now: up, down (its Redis) or absent (no report for three periods)."""
-        if self.report is None or now_s - self.reported_s > _MISSED_REPORTS * REPORT_PERIOD_S:
+        if self.report is None or _is_absent(self.reported_s, now_s):
             return "absent"
         return "up" if self.report.healthy else "down"
 
@@ -40,6 +44,11 @@ class Listener:
     address: bytes
     report: ListenerReport
     stream: Stream
+    reported_s: float
+
+    def health(self, now_s: float) -> str:
+        """Whether it runs: up, or absent (no report for three periods)."""
+        return "absent" if _is_absent(self.reported_s, now_s) else "up"
 
     def acknowledgement(self) -> Acknowledgement:
         """What to tell it now."""
@@ -75,13 +84,13 @@ class House:
             start += count
         return True
 
-    def take_listener_report(self, report: ListenerReport, address: bytes) -> Listener:
+    def take_listener_report(self, report: ListenerReport, address: bytes, now_s: float) -> Listener:
         """Note a listener's report; the first of a stream opens it."""
         listener = self.listeners.get(report.stream)
         if listener is None:
-            listener = Listener(address, report, Stream.begun(report.base, report.expired))
+            listener = Listener(address, report, Stream.begun(report.base, report.expired), now_s)
             self.listeners[report.stream] = listener
-        listener.address, listener.report = address, report
+        listener.address, listener.report, listener.reported_s = address, report, now_s
         return listener
 
     def take_writer_report(self, report: WriterReport, address: bytes, now_s: float) -> Mark | None:
@@ -118,7 +127,7 @@ class House:
 
     def status(self, now_s: float) -> dict[str, Any]:
         """The `status` command: writers, listeners and the ledger, which adds up at every moment."""
-        listeners = {name: self._listener_status(streams) for name, streams in self._by_name()}
+        listeners = {name: self._listener_status(streams, now_s) for name, streams in self._by_name()}
         ledger: dict[str, Any] = {
             key: sum(entry[key] for entry in listeners.values())
             for key in ("captured", "stored", "expired", "dropped", "in_flight", "spooled")
@@ -143,7 +152,7 @@ class House:
             yield name, [listener for listener in self.listeners.values() if listener.report.name == name]
 
     @staticmethod
-    def _listener_status(streams: list[Listener]) -> dict[str, Any]:
+    def _listener_status(streams: list[Listener], now_s: float) -> dict[str, Any]:
         """The sum over a listener's streams; the last is the running one, the others are of earlier starts.
 
         Of an earlier start only what reached the router counts as captured: what it had not sent died with it.
@@ -155,6 +164,7 @@ class House:
         expired = sum(entry.stream.expired for entry in streams)
         return {
             "source": last.report.source,
+            "health": last.health(now_s),
             "captured": captured,
             "kernel_drops": last.report.kernel_drops,
             "stored": stored,

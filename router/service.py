@@ -99,7 +99,7 @@ class Router:
         report = read_message(content)
         if not isinstance(report, ListenerReport):
             raise WireError(f"{report.kind}: not from a listener")
-        listener = self._house.take_listener_report(report, address)
+        listener = self._house.take_listener_report(report, address, time.monotonic())
         tell[id(listener)] = listener
 
     def _from_writer(self, address: bytes, message: bytes, tell: dict[int, Listener]) -> None:

@@ -22,7 +22,8 @@ def missing(settings: Settings) -> list[str]:
     except ControlTimeoutError:
         return ["router"]
     writers = [f"writer-{name}" for name, writer in status["writers"].items() if writer["health"] != "up"]
-    return writers + ([] if settings.listener.name in status["listeners"] else ["listener"])
+    listener = status["listeners"].get(settings.listener.name, {"health": "absent"})
+    return writers + ([] if listener["health"] == "up" else ["listener"])
 
 
 def hints(settings: Settings) -> str:

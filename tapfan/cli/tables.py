@@ -30,10 +30,12 @@ def status(result: Mapping[str, Any], console: Console) -> None:
             reason = writer["reason"] or "reports no more; see `supervisorctl status`"
             console.print(f"{name} ({writer['redis']}) is {writer['health']}: {reason}", soft_wrap=True)
     console.print()
-    listeners = _table("listener", "source", ">captured", ">stored", ">in flight", ">expired", ">kernel drops")
+    listeners = _table(
+        "listener", "source", ">captured", ">stored", ">in flight", ">expired", ">kernel drops", "health"
+    )
     for name, listener in result["listeners"].items():
-        columns = ("captured", "stored", "in_flight", "expired", "kernel_drops")
-        listeners.add_row(name, listener["source"], *(f"{listener[column]:,}" for column in columns))
+        counts = (f"{listener[column]:,}" for column in columns)
+        listeners.add_row(name, listener["source"], *counts, listener["health"])
     console.print(listeners if result["listeners"] else "no listener has reported yet")
     console.print()
     console.print(_ledger(result["ledger"]), soft_wrap=True)

@@ -110,15 +110,16 @@ class Programs:
         )
 
     def wait_ready(self) -> None:
-        """Wait until every writer is up and the listener has reported."""
+        """Wait until those that were started are ready: the writers up, the listener known to the router."""
 
         def ready() -> bool:
             for name, process in self.processes.items():
                 assert process.poll() is None, f"{name} ended:\n{self.log(name)}"
             with contextlib.suppress(ControlTimeoutError):
                 status = self.status(timeout_s=1.0)
-                healthy = all(writer["health"] == "up" for writer in status["writers"].values())
-                return healthy and ("listener" not in self.processes or bool(status["listeners"]))
+                up = {f"writer-{name}" for name, writer in status["writers"].items() if writer["health"] == "up"}
+                up |= {"listener"} if status["listeners"] else set()
+                return all(name in up for name in self.processes if name.startswith(("writer", "listener")))
             return False
 
         wait_for(ready, f"all ready; logs in {self.run_dir}")

@@ -1,0 +1,147 @@
+"""`supervisord -c supervisord.conf`, as a user runs it."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tapfan.control import ControlClient, ControlTimeoutError
+from tests.process.running import DEADLINE_S, ROOT, free_port, wait_for
+from tests.process.traffic import connections
+
+_BIN = Path(sys.executable).parent
+_PROGRAMS = ["listener", "redis-a", "redis-b", "router", "writer-a", "writer-b"]
+
+
+class Supervised:
+    """The project's own supervisord.conf and tapfan.toml in another folder, on other ports."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        (folder / "run").mkdir()
+        for name in ("supervisord.conf", "tapfan.toml"):
+            shutil.copy(ROOT / name, folder)
+        self.environment = os.environ | {
+            "PATH": f"{_BIN}:{os.environ['PATH']}",
+            "TAPFAN_LISTENER__LISTEN": f"127.0.0.1:{self.port}",
+            "TAPFAN_LISTENER__SOURCE": "accept",
+            "TAPFAN_WRITERS__A__REDIS": f"redis://127.0.0.1:{free_port()}/0",
+            "TAPFAN_WRITERS__B__REDIS": f"redis://127.0.0.1:{free_port()}/0",
+        }
+        self.process = subprocess.Popen(
+            ["supervisord", "-n", "-c", "supervisord.conf"],
+            cwd=folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self.client = ControlClient(f"ipc://{folder}/run/control.ipc", 1.0)
+
+    def run(self, *command: str) -> str:
+        """What a command prints there."""
+        finished = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_S,
+            check=False,
+        )
+        return finished.stdout + finished.stderr
+
+    def states(self) -> dict[str, str]:
+        """Each program's state, as supervisorctl shows it."""
+        lines = self.run("supervisorctl", "status").splitlines()
+        return {name: state for name, state, *_ in map(str.split, lines)}
+
+    def pid(self, name: str) -> int:
+        """A program's process id; 0 when it does not run."""
+        return int(self.run("supervisorctl", "pid", name))
+
+    def is_another(self, name: str, pid: int) -> bool:
+        """Whether the program runs in another process than that."""
+        return self.pid(name) not in (pid, 0)
+
+    def log(self, name: str) -> str:
+        """A program's log so far."""
+        return (self.folder / f"run/{name}.log").read_text(encoding="utf-8")
+
+    def ready(self) -> bool:
+        """Whether all of it is."""
+        try:
+            status = self.client.status()
+        except ControlTimeoutError:
+            return False
+        return bool(status["listeners"]) and all(writer["health"] == "up" for writer in status["writers"].values())
+
+    def settled(self, records: int) -> bool:
+        """Whether so many records were captured and are stored."""
+        ledger = self.client.status()["ledger"]
+        return bool(ledger["stored"] == records and ledger["in_flight"] == 0 and ledger["balanced"])
+
+
+@pytest.fixture
+def supervised(tmp_path: Path) -> Iterator[Supervised]:
+    made = Supervised(tmp_path)
+    children: list[psutil.Process] = []
+    try:
+        wait_for(made.ready, "everything is ready", 40)
+        children = psutil.Process(made.process.pid).children(recursive=True)
+        yield made
+    finally:
+        made.client.close()
+        made.process.terminate()
+        try:
+            made.process.wait(60)
+        finally:
+            for process in children:
+                if process.is_running():
+                    process.kill()
+            made.process.kill()
+
+
+def test_it_runs_stores_restarts_what_dies_and_stops_in_order(supervised: Supervised) -> None:
+    wait_for(lambda: supervised.states() == dict.fromkeys(_PROGRAMS, "RUNNING"), "all are RUNNING")
+
+    connections(100, supervised.port)
+    wait_for(lambda: supervised.settled(200), "all is stored")
+    assert "balanced" in supervised.run("tapfan", "status")
+    assert "70.0%" in supervised.run("tapfan", "weights", "a=70", "b=30")
+
+    for name in ("writer-a", "listener"):
+        pid = supervised.pid(name)
+        os.kill(pid, signal.SIGKILL)
+        wait_for(partial(supervised.is_another, name, pid), f"{name} runs again")
+    wait_for(lambda: supervised.log("listener").count("event=ready") == 2, "the listener is ready again")
+    wait_for(supervised.ready, "everything is ready again")
+    connections(100, supervised.port)
+    wait_for(lambda: supervised.settled(400), "all is stored")
+
+    everything = psutil.Process(supervised.process.pid).children(recursive=True)
+    supervised.process.terminate()
+    assert supervised.process.wait(60) == 0
+    assert not [process for process in everything if process.is_running()]
+    log = supervised.log("supervisord")
+    stops = [line.split("stopped: ")[1].split()[0] for line in log.splitlines() if "stopped: " in line]
+    assert stops[0] == "listener"
+    assert set(stops[1:3]) == {"writer-a", "writer-b"}
+    assert stops[3] == "router"
+    assert "stopped_with_records_not_stored" not in supervised.log("listener")
+
+
+def test_nobody_else_can_reach_the_run_directory(supervised: Supervised) -> None:
+    run_dir = supervised.folder / "run"
+    assert run_dir.stat().st_mode & 0o777 == 0o700
+    sockets = [path for path in run_dir.iterdir() if path.is_socket()]
+    assert {path.name for path in sockets} >= {"control.ipc", "records.ipc", "shares.ipc", "supervisor.sock"}
+    assert all(path.stat().st_mode & 0o077 == 0 for path in sockets)
