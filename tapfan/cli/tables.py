@@ -30,9 +30,9 @@ def status(result: Mapping[str, Any], console: Console) -> None:
             reason = writer["reason"] or "reports no more; see `supervisorctl status`"
             console.print(f"{name} ({writer['redis']}) is {writer['health']}: {reason}", soft_wrap=True)
     console.print()
-    listeners = _table(
-        "listener", "source", ">captured", ">stored", ">in flight", ">expired", ">kernel drops", "health"
-    )
+    columns = ("captured", "stored", "in_flight", "expired", "kernel_drops")
+    titles = (f">{column.replace('_', ' ')}" for column in columns)
+    listeners = _table("listener", "source", *titles, "health")
     for name, listener in result["listeners"].items():
         counts = (f"{listener[column]:,}" for column in columns)
         listeners.add_row(name, listener["source"], *counts, listener["health"])
