@@ -67,10 +67,11 @@ class Records:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Self]) -> Self:
-        """All the parts' records, in order; a single part is given back as it is."""
-        if len(parts) == 1:
-            return parts[0]
-        return cls(*(_concatenated([getattr(part, name) for part in parts]) for name in COLUMNS))
+        """All the parts' records, in order; where only one has any, it is given back as it is."""
+        filled = [part for part in parts if len(part)] or parts[:1]
+        if len(filled) == 1:
+            return filled[0]
+        return cls(*(_concatenated([getattr(part, name) for part in filled]) for name in COLUMNS))
 
     @classmethod
     def empty(cls, count: int = 0) -> Self:
