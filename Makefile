@@ -12,6 +12,7 @@ export PATH := $(BIN):$(PATH)
 .PHONY: run test check bench clean
 
 run: .venv/installed
+	@$(BIN)/tapfan check >/dev/null
 	@( $(BIN)/python -m tapfan.welcome & ); exec $(BIN)/supervisord -n -c supervisord.conf
 
 test: .venv/installed

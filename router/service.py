@@ -135,7 +135,7 @@ class Router:
 
     def _status(self, arguments: dict[str, object]) -> dict[str, object]:
         _no_arguments(arguments)
-        return self._house.status(time.monotonic())
+        return self._house.status(time.monotonic()) | {"warnings": self._repeated.counts}
 
     def _weights(self, arguments: dict[str, object]) -> dict[str, object]:
         before = self._house.weights.current

@@ -56,7 +56,7 @@ def check(config: Config = None, as_json: Json = False) -> None:
     result = checks.check(_settings(config))
     _print(result, as_json, tables.check)
     if result["problems"]:
-        raise typer.Exit(EXIT_FAILED)
+        _fail("; ".join(result["problems"]), EXIT_FAILED)
 
 
 def _settings(config: Path | None) -> Settings:

@@ -82,7 +82,8 @@ def _see_redis(writer: WriterSettings, notes: list[str], problems: list[str]) ->
     except redis.AuthenticationError as error:
         problems.append(f"{writer.redacted} refuses the writer {writer.name}: {error}")
     except (redis.RedisError, OSError) as error:
-        notes.append(f"{writer.redacted} does not answer yet: {error}; the writer {writer.name} will keep trying")
+        reason = str(error).rstrip(".")
+        notes.append(f"{writer.redacted} does not answer yet ({reason}); the writer {writer.name} keeps trying")
     else:
         notes.append(f"{writer.redacted} answers: Redis {version}")
         if tuple(map(int, version.split(".")[:2])) < OLDEST_VERSION:

@@ -39,6 +39,9 @@ def status(result: Mapping[str, Any], console: Console) -> None:
     console.print(listeners if result["listeners"] else "no listener has reported yet")
     console.print()
     console.print(_ledger(result["ledger"]), soft_wrap=True)
+    if result["warnings"]:
+        told = ", ".join(f"{event} {count:,}" for event, count in result["warnings"].items())
+        console.print(f"warnings of the router, in its log: {told}", soft_wrap=True)
 
 
 def weights(result: Mapping[str, Any], console: Console) -> None:
@@ -51,15 +54,13 @@ def weights(result: Mapping[str, Any], console: Console) -> None:
 
 
 def check(result: Mapping[str, Any], console: Console) -> None:
-    """What would run, and what stands in the way."""
+    """What would run."""
     table = _table("process", "what it does")
     for process in result["processes"]:
         table.add_row(process["command"], process["does"])
     console.print(table)
     for note in result["notes"]:
         console.print(f"note: {note}", soft_wrap=True)
-    for problem in result["problems"]:
-        console.print(f"problem: {problem}", soft_wrap=True)
     if not result["problems"]:
         console.print("the configuration is valid")
 

@@ -72,7 +72,7 @@ def test_check_names_what_is_missing(programs: MakePrograms) -> None:
     made = programs(listener={"listen": ["192.0.2.7:9000"]})
     shown = made.command("check")
     assert shown.returncode == EXIT_FAILED
-    assert "problem: cannot serve 192.0.2.7:9000: EADDRNOTAVAIL" in shown.stdout
+    assert "tapfan: cannot serve 192.0.2.7:9000: EADDRNOTAVAIL" in shown.stderr
     assert shown.stdout.count("does not answer yet") == 2
 
 

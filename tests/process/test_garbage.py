@@ -59,6 +59,7 @@ def test_garbage_is_counted_and_dropped(start: StartPrograms, name: str) -> None
         _all_stored(programs)
         context.destroy(linger=0)
     assert log.count("event=bad_message") == 1
+    assert programs.status()["warnings"]["bad_message"] >= 2 * len(_GARBAGE) - 2  # but for the one "stored" in each
 
 
 def test_every_request_gets_a_reply(start: StartPrograms) -> None:
