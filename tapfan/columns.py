@@ -6,7 +6,9 @@ addresses, `base` is the 16 - `width` bytes that all begin with (`width` 0, 4, 8
 prefix is common), followed by each record's own `width` bytes.
 """
 
+import reprlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +62,7 @@ def check_numbers(packed: PackedColumn, limit: int, count: int) -> None:
     """See that the column can be unpacked to numbers below the limit. Raises ValueError."""
     base, width = packed.base, packed.width
     if type(base) is not int or base < 0 or type(width) is not int or width not in NUMBER_WIDTHS:
-        raise ValueError(f"base {base!r:.40} and width {width!r:.40} are not those of numbers")
+        raise ValueError(f"base {shown(base)} and width {shown(width)} are not those of numbers")
     _check_length(packed, count)
     largest = 256**width - 1 if width else 0
     if base + largest >= limit:
@@ -101,8 +103,13 @@ def check_addresses(packed: PackedColumn, count: int) -> None:
     base, width = packed.base, packed.width
     widths = type(width) is int and width in ADDRESS_WIDTHS
     if not widths or not isinstance(base, bytes) or len(base) != ADDRESS_BYTES - width:
-        raise ValueError(f"base {base!r:.40} and width {width!r:.40} are not those of addresses")
+        raise ValueError(f"base {shown(base)} and width {shown(width)} are not those of addresses")
     _check_length(packed, count)
+
+
+def shown(value: Any) -> str:
+    """A value that came in, as part of an error's text: short, however large or deeply nested it is."""
+    return f"{reprlib.repr(value):.60}"
 
 
 def _check_length(packed: PackedColumn, count: int) -> None:

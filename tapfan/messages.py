@@ -98,8 +98,11 @@ _MESSAGE: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discrimina
 
 def read_message(content: dict[str, Any]) -> Message:
     """The message of an unpacked map. Raises WireError."""
+    if not isinstance(content.get("kind"), str):
+        raise WireError("kind: not text")
     try:
         return _MESSAGE.validate_python(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise WireError(f"{'.'.join(map(str, first['loc'])) or 'message'}: {first['msg']}") from error
+        place = ".".join(map(str, first["loc"])) or "message"
+        raise WireError(f"{place:.60}: {first['msg']:.200}") from error

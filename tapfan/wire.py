@@ -19,6 +19,7 @@ from tapfan.columns import (
     check_numbers,
     pack_addresses,
     pack_numbers,
+    shown,
     unpack_addresses,
     unpack_numbers,
 )
@@ -104,17 +105,17 @@ def share_number(content: dict[str, Any]) -> tuple[str, int]:
     """The router's epoch and the number of a share. Raises WireError."""
     router = content.get("router")
     if not isinstance(router, str):
-        raise WireError(f"router {router!r:.40} is not text")
+        raise WireError(f"router {shown(router)} is not text")
     return router, _integer(content, "number", 0, 2**63)
 
 
 def read_batch(content: dict[str, Any]) -> PackedBatch:
     """The batch of an unpacked map, validated: what is unpacked later is sound. Raises WireError."""
     if content.get("version") != VERSION:
-        raise WireError(f"version {content.get('version')!r:.40}, not {VERSION}")
+        raise WireError(f"version {shown(content.get('version'))}, not {VERSION}")
     stream = content.get("stream")
     if not isinstance(stream, str) or not STREAM_FORM.fullmatch(stream):
-        raise WireError(f"stream {stream!r:.60} is not a name and eight hexadecimal digits")
+        raise WireError(f"stream {shown(stream)} is not a name and eight hexadecimal digits")
     count = _integer(content, "count", 1, MAX_RECORDS + 1)
     first = _integer(content, "first", 0, MAX_SEQUENCE - count)
     return PackedBatch(stream, first, count, {name: _column(content, name, count) for name in COLUMNS})
@@ -147,5 +148,5 @@ def _message(head: dict[str, Any], batch: PackedBatch) -> bytes:
 def _integer(content: dict[str, Any], name: str, low: int, high: int) -> int:
     value = content.get(name)
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value < high:
-        raise WireError(f"{name} {value!r:.40} is not an integer from {low} to {high - 1}")
+        raise WireError(f"{name} {shown(value)} is not an integer from {low} to {high - 1}")
     return value
