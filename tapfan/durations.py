@@ -12,7 +12,10 @@ def seconds(text: str | int | float) -> float:
     if isinstance(text, bool):
         raise ValueError(f"must be {VALID}")
     if isinstance(text, int | float):
-        return float(text)
+        try:
+            return float(text)
+        except OverflowError as error:
+            raise ValueError(f"must be {VALID}") from error
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError(f"must be {VALID}")
@@ -25,4 +28,5 @@ def text(duration_s: float) -> str:
         count = duration_s / _UNIT_SECONDS[unit]
         if count >= 1 and count == int(count):
             return f"{int(count)}{unit}"
-    return f"{duration_s * 1000:g}ms"
+    milliseconds = f"{duration_s * 1000:.3f}".rstrip("0").rstrip(".")
+    return f"{milliseconds}ms"
