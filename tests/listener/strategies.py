@@ -67,6 +67,12 @@ _PACKETS6 = st.builds(
 
 
 @st.composite
+def ip_frames(draw: DrawFn) -> Frame:
+    """A frame with an IP packet in it."""
+    return draw(st.sampled_from((frames.ethernet, frames.bare)))(draw(st.one_of(_PACKETS4, _PACKETS6)))
+
+
+@st.composite
 def whole_frames(draw: DrawFn) -> Frame:
     """A frame that is as its sender made it, with any kind of packet in it."""
     packet = draw(st.one_of(_PACKETS4, _PACKETS4, _PACKETS6, _PACKETS6, st.binary(min_size=1, max_size=80)))

@@ -4,6 +4,7 @@ import struct
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -111,6 +112,16 @@ def test_all_fields_of_evenly_spaced_packets_are_their_own(frame: Frame) -> None
     assert len(set(_expected(made)[0])) == 40
 
 
+def test_evenly_spaced_packets_of_several_kinds_are_all_recorded() -> None:
+    cut = [replace(frame, data=frame.data + bytes(200), kept=180 + frame.link) for frame in _CONNECTIONS.values()]
+    for first in cut:
+        for second in cut:
+            made = numbered([first, second, second, first])
+            assert Counter(_in_block(made)[0]) == Counter(_expected(made)[0])
+    made = numbered(cut)
+    assert len({end - start for start, end in pairwise(_positions(made))}) == 1
+
+
 @pytest.mark.parametrize("nanoseconds", [0, 1, 999_999_999])
 @pytest.mark.parametrize("seconds", [0, 1_700_000_000, 2**32 - 1])
 def test_timestamps_keep_every_nanosecond(seconds: int, nanoseconds: int) -> None:
@@ -207,6 +218,14 @@ def test_an_imitation_in_place_of_a_packet_that_is_broken_is_no_packet() -> None
     found = decoded(buffer, block)
     assert frames.rows(found.records) == _expected(made[:2])[0]
     assert found.malformed == 2
+
+
+def test_a_block_that_does_not_begin_with_a_packet_has_none() -> None:
+    made = [_imitator(80, repeated=1), *[ethernet(ipv4(tcp()))] * 2]
+    buffer, block = laid_out(made)
+    for start in _positions(made):
+        buffer[start + 48] ^= 0xFF
+    assert (len(decoded(buffer, block).records), decoded(buffer, block).malformed) == (0, 3)
 
 
 @pytest.mark.parametrize("wrong", [0, 8, 100, 2**31, 2**32 - 1])
