@@ -1,7 +1,9 @@
 """Hypothesis strategies for what flows through the house, and when two of it are the same."""
 
+from collections.abc import Mapping
 from typing import Any
 
+import msgpack
 import numpy as np
 from hypothesis import strategies as st
 
@@ -17,6 +19,18 @@ _ipv4 = st.binary(min_size=4, max_size=4).map(lambda tail: IPV4_MAPPED_PREFIX + 
 _ipv6 = st.binary(min_size=16, max_size=16)
 _ipv6_of_a_network = st.binary(min_size=8, max_size=8).map(lambda tail: b"\x20\x01\x0d\xb8\0\0\0\x01" + tail)
 addresses = st.one_of(_ipv4, _ipv6)
+
+_scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**63), 2**64 - 1),
+    st.floats(),
+    st.text(max_size=20),
+    st.binary(max_size=20),
+)
+anything = st.recursive(
+    _scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+)
 
 
 @st.composite
@@ -74,3 +88,10 @@ def same(one: Batch, other: Batch) -> bool:
     """Whether both hold the same records under the same identities, in columns of the same types."""
     dtypes = all(getattr(one.records, name).dtype == getattr(other.records, name).dtype for name in COLUMNS)
     return dtypes and (one.stream, one.first, rows(one.records)) == (other.stream, other.first, rows(other.records))
+
+
+def nested(content: Mapping[str, Any], key: str, depth: int) -> bytes:
+    """The map as a message, with lists in lists, deeper than msgpack itself would pack them, under one key."""
+    rest = [msgpack.packb(part) for name, value in content.items() if name != key for part in (name, value)]
+    head = msgpack.Packer().pack_map_header(len(rest) // 2 + 1)
+    return b"".join([head, *rest, msgpack.packb(key), b"\x91" * depth, b"\xc0"])
