@@ -175,6 +175,15 @@ def test_only_a_fragment_with_the_tcp_header_is_recorded(packet: bytes, recorded
     assert (len(found), malformed) == (recorded, 1 - recorded)
 
 
+@pytest.mark.parametrize(("offset", "recorded"), [(0x00, 0), (0x4F, 0), (0x50, 1), (0xF0, 1)])
+@each_kind
+def test_a_tcp_header_shorter_than_any_is_malformed(frame: Frame, offset: int, recorded: int) -> None:
+    data = bytearray(frame.data)
+    data[frame.link + (frames.tcp_at(frame) or 0) + 12] = offset
+    found, malformed = _in_block(numbered([replace(frame, data=bytes(data)), frame]))
+    assert (len(found), malformed) == (1 + recorded, 1 - recorded)
+
+
 @pytest.mark.parametrize("count", range(1, frames.MOST_EXTENSIONS + 3))
 def test_up_to_eight_extension_headers_are_walked(count: int) -> None:
     found, malformed = _in_block([ethernet(ipv6(tcp(), extensions=[extension(frames.DESTINATION)] * count))])

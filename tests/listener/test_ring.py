@@ -1,0 +1,170 @@
+"""A ring on this host's loopback interface, with real packets; needs CAP_NET_RAW."""
+
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+
+import pytest
+
+from listener.capture.filter import Instruction, build
+from listener.capture.ring import BLOCK_BYTES, Ring
+from tapfan.endpoints import Endpoint, packed
+from tests.listener import frames
+from tests.listener.frames import Record, decoded
+
+_DEADLINE_S = 10.0
+_FIN = 0x01
+_EVERYTHING: Sequence[Instruction] = [(0x06, 0, 0, 2**18)]  # ret #262144
+_TCP_INFO_BYTES, _SEGMENTS_OUT_AT = 140, 136  # struct tcp_info of linux/tcp.h
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[[Sequence[Instruction]], Ring]]:
+    """Opens rings of two blocks on the loopback interface, and closes them after the test."""
+    rings: list[Ring] = []
+
+    def open_ring(program: Sequence[Instruction]) -> Ring:
+        try:
+            rings.append(Ring("lo", program, 2 * BLOCK_BYTES, retire_ms=1))
+        except PermissionError:
+            pytest.skip("a packet ring needs CAP_NET_RAW")
+        return rings[-1]
+
+    yield open_ring
+    for ring in rings:
+        ring.close()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_each_packet_of_a_connection_is_seen_once_and_in_order(
+    opened: Callable[[Sequence[Instruction]], Ring], address: str
+) -> None:
+    """By the kernel's own count of the segments that it sent: on loopback, each also passes as an outgoing copy."""
+    with _server(address) as server:
+        endpoint = _endpoint(server)
+        ring = opened(build([endpoint]))
+        before_ns = time.time_ns()
+        with socket.create_connection(server.getsockname()[:2]) as client, server.accept()[0] as accepted:
+            client.sendall(b"x" * 100_000)
+            _read_all(accepted, 100_000)
+            accepted.sendall(b"y" * 100_000)
+            _read_all(client, 100_000)
+            client.shutdown(socket.SHUT_WR)
+            found = _records(ring, lambda records: any(record.flags & _FIN for record in records))
+            segments = _segments_out(client)
+            own_port = client.getsockname()[1]
+        after_ns = time.time_ns()
+    assert [record.flags for record in found[:2]] == [frames.SYN, frames.ACK]
+    assert sum(record.segments for record in found) == segments
+    assert {(record.source, record.source_port) for record in found} == {(packed(address), own_port)}
+    assert {(record.destination, record.destination_port) for record in found} == {(packed(address), endpoint.port)}
+    timestamps = [record.timestamp for record in found]
+    assert before_ns < timestamps[0] <= timestamps[-1] < after_ns
+    assert timestamps == sorted(timestamps)
+
+
+def test_both_families_come_through_one_ring(opened: Callable[[Sequence[Instruction]], Ring]) -> None:
+    with _server("127.0.0.1") as first, _server("::1") as second:
+        ring = opened(build([_endpoint(first), _endpoint(second)]))
+        for server in (first, second):
+            socket.create_connection(server.getsockname()[:2]).close()
+        found = _records(ring, lambda records: sum(bool(record.flags & _FIN) for record in records) == 2)
+    assert {record.destination for record in found} == {packed("127.0.0.1"), packed("::1")}
+
+
+def test_what_is_sent_to_other_ports_is_not_seen(opened: Callable[[Sequence[Instruction]], Ring]) -> None:
+    with _server("127.0.0.1") as server, _server("127.0.0.1") as other:
+        ring = opened(build([_endpoint(server)]))
+        for each in (other, server):
+            socket.create_connection(each.getsockname()).close()
+        found = _records(ring, lambda records: any(record.flags & _FIN for record in records))
+        assert {record.destination_port for record in found} == {_endpoint(server).port}
+
+
+def test_nothing_is_taken_before_a_block_is_handed_over(opened: Callable[[Sequence[Instruction]], Ring]) -> None:
+    with _server("127.0.0.1") as server:
+        ring = opened(build([_endpoint(server)]))
+        assert ring.take_into(frames.filled(b"")) is None
+
+
+def test_blocks_are_taken_in_turn_for_ever(opened: Callable[[Sequence[Instruction]], Ring]) -> None:
+    """More blocks than the ring has, so that each is used several times."""
+    with _server("127.0.0.1") as server:
+        ring = opened(build([_endpoint(server)]))
+        for _ in range(7):
+            with socket.create_connection(server.getsockname()) as client:
+                own_port = client.getsockname()[1]
+            found = _records(ring, lambda records: any(record.flags & _FIN for record in records))
+            assert {record.source_port for record in found} == {own_port}
+        assert ring.count_drops() == 0
+
+
+def test_drops_are_counted_once_and_capturing_goes_on(opened: Callable[[Sequence[Instruction]], Ring]) -> None:
+    ring = opened(_EVERYTHING)
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
+    ):
+        receiver.bind(("127.0.0.1", 0))
+        for _ in range(100):
+            sender.sendto(bytes(60_000), receiver.getsockname())
+    dropped = ring.count_drops()
+    assert 100 - 2 * BLOCK_BYTES // 60_000 <= dropped
+    buffer = frames.filled(b"")
+    assert ring.take_into(buffer)
+    assert ring.take_into(buffer)
+    assert ring.count_drops() >= dropped
+    with _server("127.0.0.1") as server:
+        socket.create_connection(server.getsockname()).close()
+        _records(ring, lambda records: any(record.destination_port == _endpoint(server).port for record in records))
+
+
+def test_an_interface_that_is_not_there_is_an_error() -> None:
+    try:
+        with pytest.raises(OSError, match="No such device"):
+            Ring("tapfan-none", build([Endpoint.parse("127.0.0.1:9000")]), 2 * BLOCK_BYTES, 1)
+    except PermissionError:
+        pytest.skip("a packet ring needs CAP_NET_RAW")
+
+
+def _server(address: str) -> closing[socket.socket]:
+    """A socket that listens at a port which nobody else uses."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        return closing(socket.create_server((address, 0), family=family))
+    except OSError as error:
+        pytest.skip(f"this host has no {address}: {error}")
+
+
+def _endpoint(server: socket.socket) -> Endpoint:
+    address, port = server.getsockname()[:2]
+    return Endpoint.parse(f"[{address}]:{port}" if ":" in address else f"{address}:{port}")
+
+
+def _records(ring: Ring, complete: Callable[[list[Record]], bool]) -> list[Record]:
+    """The records of the ring's blocks, taken until they are complete."""
+    buffer = frames.filled(b"")
+    found: list[Record] = []
+    deadline = time.monotonic() + _DEADLINE_S
+    while not complete(found):
+        left_s = deadline - time.monotonic()
+        assert left_s > 0, f"not complete within {_DEADLINE_S:g} s: {found}"
+        select.select([ring], [], [], left_s)
+        while block := ring.take_into(buffer):
+            found += frames.rows(decoded(buffer, block).records)
+    return found
+
+
+def _read_all(connection: socket.socket, count: int) -> None:
+    while count:
+        count -= len(connection.recv(count))
+
+
+def _segments_out(client: socket.socket) -> int:
+    """How many segments the kernel has sent on a connection, retransmitted ones included."""
+    info = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+    segments: int = struct.unpack_from("=I", info, _SEGMENTS_OUT_AT)[0]
+    return segments
