@@ -94,29 +94,51 @@ class Forward(_Side):
         self._upstream = upstream
         self._rows = rows
         self._failed = failed
+        self._early = b""  # what came before the upstream was open
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102
         super().connection_made(transport)
         self._accepted = Accepted(self._rows, self.transport)
-        self.transport.pause_reading()
         self._opening = asyncio.ensure_future(self._open())
 
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(_UPSTREAM_TIMEOUT_S):
-                _, upstream = await loop.create_connection(_Side, *self._upstream)
+                await loop.create_connection(lambda: _Upstream(self), *self._upstream)
         except OSError as error:
             self._failed(error)
             self.transport.abort()
-            return
-        upstream.other, self.other = self, upstream
+
+    def opened(self, upstream: _Side) -> None:
+        """The upstream is there."""
+        self.other = upstream
+        upstream.transport.write(self._early)
+        if self.ended:
+            upstream.transport.write_eof()
         self.transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:  # noqa: D102
         self._accepted.chunk()
-        super().data_received(data)
+        if self.other:
+            super().data_received(data)
+        else:
+            # Not before: Python 3.11.2 forgets a pause that connection_made asks for.
+            self.transport.pause_reading()
+            self._early += data
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: D102
         self._opening.cancel()
         super().connection_lost(exc)
+
+
+class _Upstream(_Side):
+    """The upstream's side; it may speak first."""
+
+    def __init__(self, client: Forward) -> None:
+        self._client = client
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.other = self._client
+        self._client.opened(self)

@@ -76,6 +76,18 @@ def test_forwarding_passes_all_bytes_both_ways_and_records_them(start: StartProg
         assert sum(record.value["flags"] == "S" for record in found) == 301
 
 
+def test_an_upstream_may_speak_first(start: StartPrograms) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as upstream:
+        programs = start(listener={"serve": "forward", "upstream": f"127.0.0.1:{upstream.getsockname()[1]}"})
+        with socket.create_connection(("127.0.0.1", programs.port), timeout=20) as client:
+            served, _ = upstream.accept()
+            with served:
+                served.sendall(b"220 ready")
+                assert client.recv(100) == b"220 ready"
+                client.sendall(b"QUIT")
+                assert served.recv(100) == b"QUIT"
+
+
 def test_an_upstream_that_is_not_there_is_told_once_and_the_client_cut_off(start: StartPrograms) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         closed_port = server.getsockname()[1]
