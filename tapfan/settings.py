@@ -5,7 +5,7 @@ import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
@@ -132,7 +132,7 @@ class WriterSettings(_Section):
         parts = urlsplit(self.redis)
         if parts.password is None and "password=" not in parts.query:
             return self.redis
-        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 class Settings(_Section):
@@ -163,6 +163,16 @@ class Settings(_Section):
         known = ", ".join(writer.name for writer in self.writers)
         raise SettingsError(f"no writer is named {name!r}; the configuration has: {known}")
 
+    def relative_to(self, folder: Path) -> Self:
+        """The same with absolute paths; relative ones begin in the folder."""
+        writers = tuple(
+            writer.model_copy(update={"password_file": folder / writer.password_file})
+            if writer.password_file
+            else writer
+            for writer in self.writers
+        )
+        return self.model_copy(update={"run_dir": (folder / self.run_dir).resolve(), "writers": writers})
+
     def endpoint(self, name: Literal["records", "shares", "control"]) -> str:
         """The ZeroMQ endpoint of one of the router's sockets."""
         given = self.control.endpoint if name == "control" else getattr(self.router, name)
@@ -177,15 +187,16 @@ def load(path: Path | None = None) -> Settings:
     except (OSError, UnicodeDecodeError) as error:
         hint = f"name it with --config or {_FILE_VARIABLE}"
         raise SettingsError(f"cannot read the configuration {file}: {error}; {hint}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # not TOML, or beyond what Python reads of it
         raise SettingsError(f"{file}: not valid TOML: {error}") from error
     _override(content, os.environ)
     try:
         settings = Settings.model_validate(content)
     except ValidationError as error:
-        raise SettingsError("\n".join(f"{file}: {_explain(dict(item))}" for item in error.errors())) from error
-    run_dir = (file.resolve().parent / settings.run_dir).resolve()
-    return settings.model_copy(update={"run_dir": run_dir})
+        # Of a list whose entries are all bad, pydantic says as well that it has too few.
+        problems = [item for item in error.errors() if item["type"] != "too_short" or not item["input"]]
+        raise SettingsError("\n".join(f"{file}: {_explain(dict(item))}" for item in problems)) from error
+    return settings.relative_to(file.resolve().parent)
 
 
 def _override(content: dict[str, Any], environment: "os._Environ[str] | dict[str, str]") -> None:
@@ -197,7 +208,7 @@ def _override(content: dict[str, Any], environment: "os._Environ[str] | dict[str
         place: Any = content
         for table in tables:
             if isinstance(place, list):
-                place = next((entry for entry in place if str(entry.get("name")).lower() == table), None)
+                place = next((entry for entry in place if _is_named(entry, table)), None)
             else:
                 place = place.setdefault(table, {})
             if not isinstance(place, dict | list):
@@ -205,6 +216,10 @@ def _override(content: dict[str, Any], environment: "os._Environ[str] | dict[str
         if not isinstance(place, dict):
             raise SettingsError(f"the environment variable {variable} names a list; name one entry and its key")
         place[key] = value.split(",") if key == "listen" else value
+
+
+def _is_named(entry: Any, name: str) -> bool:
+    return isinstance(entry, dict) and str(entry.get("name")).lower() == name
 
 
 def _explain(error: dict[str, Any]) -> str:
@@ -215,6 +230,8 @@ def _explain(error: dict[str, Any]) -> str:
         return f"{key}: unknown key; see tapfan.toml for those that there are"
     if error["type"] == "missing":
         return f"{key}: missing"
+    if error["type"] == "tuple_type":
+        problem = "must be a list"
     if not key or isinstance(error["input"], dict | BaseModel):
         return f"{key}: {problem}" if key else problem
     value = "(hidden)" if "password" in key else _redact(error["input"])
@@ -223,6 +240,6 @@ def _explain(error: dict[str, Any]) -> str:
 
 def _redact(value: Any) -> str:
     text = repr(value)
-    if "@" in text:
+    if "@" in text or "password" in text.lower():
         return "(hidden: it may hold a password)"
     return text if len(text) <= 100 else text[:100] + "…"
