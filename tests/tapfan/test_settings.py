@@ -1,0 +1,393 @@
+"""The configuration: what is valid is read, and what is not is an error that says where, what, and what would be."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from tapfan.endpoints import Endpoint
+from tapfan.settings import MAX_WEIGHT, Settings, SettingsError, WriterSettings, load, weight
+from tests.tapfan.conftest import WRITERS, Configure
+
+SECRET = "hunter2"
+ROOT = Path(__file__).parents[2]
+
+
+def _writer(**changes: str) -> str:
+    """A valid configuration of one writer, with some of its keys as given."""
+    keys = {"name": '"a"', "redis": '"redis://127.0.0.1:7101/0"', "weight": "30"} | changes
+    return "[[writers]]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items())
+
+
+def _error(file: Path) -> str:
+    """The error of a bad configuration; it names the file in each line."""
+    with pytest.raises(SettingsError) as caught:
+        load(file)
+    assert all(str(file) in line for line in str(caught.value).splitlines())
+    return str(caught.value)
+
+
+def test_what_is_not_configured_has_its_default(configure: Configure, tmp_path: Path) -> None:
+    settings = load(configure(WRITERS))
+    assert (settings.ttl, settings.layout, settings.run_dir) == (300.0, "record", tmp_path / "run")
+    assert settings.listener.listen == (Endpoint.parse("127.0.0.1:9000"),)
+    assert (settings.listener.source, settings.listener.serve, settings.listener.linger) == ("auto", "discard", 0.02)
+    assert [(writer.name, writer.weight) for writer in settings.writers] == [("a", 30.0), ("b", 70.0)]
+
+
+def test_the_configuration_that_comes_with_tapfan_shows_the_defaults(configure: Configure) -> None:
+    shown = load(ROOT / "tapfan.toml")
+    bare = load(configure(WRITERS))
+    assert shown.model_copy(update={"run_dir": bare.run_dir}) == bare
+    assert shown.run_dir == ROOT / "run"
+
+
+def test_every_key_is_read(configure: Configure, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    settings = load(
+        configure(
+            f"""
+            ttl = "90s"
+            run_dir = "{tmp_path}/elsewhere/run"
+            [listener]
+            name = "edge-1"
+            listen = ["0.0.0.0:80", "[::]:80"]
+            interface = "eth0"
+            source = "accept"
+            serve = "forward"
+            upstream = "backend.example:8080"
+            linger = 0.5
+            batch_records = 1
+            window_records = 65536
+            ring_bytes = 2097152
+            grace = "1m"
+            [router]
+            records = "tcp://127.0.0.1:7001"
+            [control]
+            endpoint = "tcp://127.0.0.1:7003"
+            timeout = "500ms"
+            """
+            + _writer(redis='"rediss://:p@redis.example:6380/3"', weight="0.5", password='"x"', password_file='"pw"')
+        )
+    )
+    listener = settings.listener
+    assert (settings.ttl, settings.run_dir) == (90.0, tmp_path / "elsewhere/run")
+    assert (listener.name, listener.interface, listener.source, listener.upstream) == (
+        "edge-1",
+        "eth0",
+        "accept",
+        "backend.example:8080",
+    )
+    assert [str(endpoint) for endpoint in listener.listen] == ["0.0.0.0:80", "[::]:80"]
+    assert (listener.linger, listener.batch_records, listener.grace) == (0.5, 1, 60.0)
+    assert settings.control.timeout == 0.5
+    assert settings.endpoint("records") == "tcp://127.0.0.1:7001"
+    assert settings.endpoint("shares") == f"ipc://{tmp_path}/elsewhere/run/shares.ipc"
+    assert settings.endpoint("control") == "tcp://127.0.0.1:7003"
+
+
+def test_relative_paths_begin_at_the_file(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    file = configure('run_dir = "sockets"\n' + _writer(password_file='"a.password"'))
+    monkeypatch.chdir(folder)
+    for settings in (load(file), load(Path("../tapfan.toml"))):
+        assert settings.run_dir == tmp_path / "sockets"
+        assert settings.writer("a").password_file == tmp_path / "a.password"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("tll = 5", "tll: unknown key; see tapfan.toml"),
+        ("[listener]\nport = 9000", "listener.port: unknown key"),
+        ("[router]\nlayout = 1", "router.layout: unknown key"),
+        ("[dashboard]", "dashboard: unknown key"),
+        ("listener = 3", "listener = 3: "),
+        ('ttl = "5 minutes"', "ttl = '5 minutes': must be a duration such as \"5m\""),
+        ("ttl = true", "ttl = True: must be a duration"),
+        ('ttl = ["5m"]', "ttl = ['5m']: must be a duration"),
+        (f"ttl = {10**400}", "must be a duration"),
+        ("ttl = 0.5", "ttl = 0.5: Input should be greater than or equal to 1"),
+        ('ttl = "500ms"', "ttl = '500ms': Input should be greater than or equal to 1"),
+        ("ttl = -300", "ttl = -300: Input should be greater than or equal to 1"),
+        ("ttl = nan", "ttl = nan: Input should be greater than or equal to 1"),
+        ("ttl = inf", "ttl = inf: Input should be less than or equal to 2678400"),
+        ('ttl = "32d"', "ttl = '32d': Input should be less than or equal to 2678400"),
+        ('layout = "block"', "layout = 'block': Input should be 'record'"),
+        ("run_dir = 5", "run_dir = 5: "),
+        ('[listener]\nname = "a b"', "listener.name = 'a b': String should match pattern '^[A-Za-z0-9_-]{1,32}$'"),
+        ("[listener]\nlisten = []", "listener.listen = []: "),
+        ('[listener]\nlisten = "127.0.0.1:9000"', "listener.listen = '127.0.0.1:9000': must be a list"),
+        ('[listener]\nlisten = ["127.0.0.1:9000", "0:1"]', "listener.listen[1] = '0:1': must be an IP address and a"),
+        (
+            '[listener]\nlisten = ["127.0.0.1:0"]',
+            "listener.listen[0] = '127.0.0.1:0': must be an IP address and a port",
+        ),
+        ('[listener]\nlisten = ["127.0.0.1:65536"]', "a port from 1 to 65535, such as"),
+        ("[listener]\nlisten = [9000]", "listener.listen[0] = 9000: must be an IP address and a port"),
+        ('[listener]\ninterface = ""', "listener.interface = '': "),
+        ('[listener]\ninterface = "a-name-past-what-linux-takes"', "at most 15 characters"),
+        ('[listener]\nsource = "tap"', "listener.source = 'tap': Input should be 'auto', 'capture' or 'accept'"),
+        ('[listener]\nserve = "echo"', "listener.serve = 'echo': Input should be 'discard', 'forward' or 'none'"),
+        ('[listener]\nserve = "forward"', 'listener: serve = "forward" and upstream = "host:port" go together'),
+        ('[listener]\nupstream = "h:80"', 'listener: serve = "forward" and upstream = "host:port" go together'),
+        ('[listener]\nserve = "none"\nupstream = "h:80"', "go together"),
+        ('[listener]\nserve = "forward"\nupstream = "h"', "upstream = 'h': must be \"host:port\", such as"),
+        ('[listener]\nserve = "forward"\nupstream = ":80"', "upstream = ':80': must be"),
+        ('[listener]\nserve = "forward"\nupstream = "h:0"', "upstream = 'h:0': must be"),
+        ('[listener]\nserve = "forward"\nupstream = "h:65536"', "upstream = 'h:65536': must be"),
+        ('[listener]\nserve = "forward"\nupstream = "h:http"', "upstream = 'h:http': must be"),
+        ('[listener]\nsource = "accept"\nserve = "none"', 'source = "accept" needs serve = "discard" or "forward"'),
+        ("[listener]\nlinger = 0", "listener.linger = 0: Input should be greater than or equal to 0.001"),
+        ("[listener]\nlinger = 11", "listener.linger = 11: Input should be less than or equal to 10"),
+        ("[listener]\nbatch_records = 0", "listener.batch_records = 0: Input should be greater than or equal to 1"),
+        ("[listener]\nbatch_records = 65537", "listener.batch_records = 65537: Input should be less than or equal to"),
+        ("[listener]\nbatch_records = 1.5", "listener.batch_records = 1.5: "),
+        ("[listener]\nwindow_records = 1000", "listener.window_records = 1000: Input should be greater than"),
+        ("[listener]\nring_bytes = 4096", "listener.ring_bytes = 4096: Input should be greater than or equal to"),
+        ('[listener]\ngrace = "2h"', "listener.grace = '2h': Input should be less than or equal to 3600"),
+        ("[router]\nrecords = 7001", "router.records = 7001: Input should be a valid string"),
+        ("[control]\ntimeout = 0", "control.timeout = 0: Input should be greater than or equal to 0.01"),
+    ],
+)
+def test_a_bad_value_is_named_with_its_key_and_what_is_valid(configure: Configure, text: str, line: str) -> None:
+    error = _error(configure(text + "\n" + WRITERS))
+    assert line in error
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize("bad", ["-1", "-0.001", "nan", "inf", "-inf", "true", '"many"', "[30]", str(MAX_WEIGHT + 1)])
+def test_a_bad_weight_names_key_value_and_what_is_valid(configure: Configure, bad: str) -> None:
+    shown = {"true": "True", '"many"': "'many'"}.get(bad, bad)
+    expected = f"writers[0].weight = {shown}: must be a finite number from 0 to 1000000000"
+    assert _error(configure(_writer(weight=bad))).endswith(expected)
+
+
+@pytest.mark.parametrize("bad", ["", "nan", "inf", "-1", "30%", "1e10", None, True, [30], {}, math.nan, 10**400])
+def test_what_is_no_weight_is_refused(bad: Any) -> None:
+    with pytest.raises(ValueError, match="must be a finite number from 0 to 1000000000"):
+        weight(bad)
+
+
+@given(st.one_of(st.integers(0, MAX_WEIGHT), st.floats(0, MAX_WEIGHT)))
+def test_a_weight_is_the_same_as_a_number_and_as_text(value: float) -> None:
+    assert weight(value) == weight(str(value)) == value
+
+
+def test_weights_that_are_all_zero_are_refused(configure: Configure) -> None:
+    zero = WRITERS.replace("30", "0").replace("70", "0.0")
+    assert _error(configure(zero)).endswith("all weights are 0; at least one must be more")
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"name": '"a b"'}, "writers[0].name = 'a b': String should match"),
+        ({"name": '""'}, "writers[0].name = '': String should match"),
+        ({"name": '"a\\n"'}, "writers[0].name = 'a\\n': String should match"),
+        ({"name": "1"}, "writers[0].name = 1: "),
+        ({"wieght": "1"}, "writers[0].wieght: unknown key"),
+        ({"redis": '"127.0.0.1:7101"'}, "writers[0].redis = '127.0.0.1:7101': must be a URL such as redis://"),
+        ({"redis": '"http://127.0.0.1:7101"'}, "writers[0].redis = 'http://127.0.0.1:7101': must be a URL"),
+        ({"redis": '"redis://"'}, "writers[0].redis = 'redis://': must be a URL"),
+        ({"redis": '"redis://h:70000/0"'}, "writers[0].redis = 'redis://h:70000/0': must be a URL"),
+        ({"redis": '"redis://h:port/0"'}, "writers[0].redis = 'redis://h:port/0': must be a URL"),
+        ({"redis": '"redis://h/zero"'}, "writers[0].redis = 'redis://h/zero': must be a URL"),
+        ({"redis": '"redis://[::1/0"'}, "writers[0].redis = 'redis://[::1/0': must be a URL"),
+        ({"redis": '"unix://"'}, "writers[0].redis = 'unix://': must be a URL"),
+        ({"redis": "7101"}, "writers[0].redis = 7101: must be a URL"),
+    ],
+)
+def test_a_bad_writer_is_named_by_its_place_and_key(configure: Configure, changes: dict[str, str], line: str) -> None:
+    error = _error(configure(_writer(**changes)))
+    assert line in error
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://127.0.0.1",
+        "redis://h:1/",
+        "redis://h:6379/15",
+        "redis://[::1]:6379/0",
+        "rediss://u:p@h/1",
+        "unix:///s?db=2",
+    ],
+)
+def test_a_url_that_redis_takes_is_valid(configure: Configure, url: str) -> None:
+    assert load(configure(_writer(redis=f'"{url}"'))).writers[0].redis == url
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", "writers: missing"),
+        ("writers = []", "writers = []: "),
+        ("writers = [1]", "writers[0] = 1: "),
+        ('[[writers]]\nname = "a"\nweight = 1', "writers[0].redis: missing"),
+        ("[writers]\na = 30", "writers: must be a list"),
+        (_writer() + _writer(), "writers: the names a, a must differ"),
+    ],
+)
+def test_writers_are_needed_and_differ(configure: Configure, text: str, line: str) -> None:
+    error = _error(configure(text))
+    assert line in error
+    assert len(error.splitlines()) == 1
+
+
+def test_everything_that_is_wrong_is_told_at_once(configure: Configure) -> None:
+    error = _error(configure('ttl = 0\nlayout = "x"\n' + _writer(weight="-1", name='"!"') + _writer(redis="1")))
+    keys = [line.split(": ")[1].split(" = ")[0] for line in error.splitlines()]
+    assert keys == ["ttl", "layout", "writers[0].name", "writers[0].weight", "writers[1].redis"]
+
+
+def test_a_long_value_is_cut(configure: Configure) -> None:
+    assert len(_error(configure(f'ttl = "{"5" * 5000}"\n{WRITERS}'))) < 400
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        _writer(redis=f'"redis://:{SECRET}@127.0.0.1:x/0"'),
+        _writer(redis=f'"http://u:{SECRET}@127.0.0.1/0"'),
+        _writer(redis=f'"redis://127.0.0.1:x/0?password={SECRET}"'),
+        _writer(redis=f'"unix://?Password={SECRET}"'),
+        _writer(password=f'["{SECRET}"]'),
+        _writer(password=f'{{ value = "{SECRET}" }}'),
+        _writer(passwd=f'"{SECRET}"'),
+        _writer(password_file=f'["{SECRET}"]'),
+        _writer(password=f'"{SECRET}"', weight="-1"),
+        _writer(password=f'"{SECRET}"', weight="0"),
+        _writer(redis=f'"redis://:{SECRET}@h"', name='"!"'),
+        f'writers = ["redis://:{SECRET}@h"]',
+        f'writers = "redis://:{SECRET}@h"',
+        f'writers = [[{{ name = "a", password = "{SECRET}" }}]]',
+        "".join(_writer(name=f'"a{n}"', password=f'"{SECRET}"') for n in range(1001)),
+        "".join(_writer(password=f'"{SECRET}"') for _ in range(2)),
+    ],
+)
+def test_a_password_never_appears_in_an_error(configure: Configure, text: str) -> None:
+    assert SECRET not in _error(configure(text))
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (f"redis://:{SECRET}@127.0.0.1:7101/0", "redis://127.0.0.1:7101/0"),
+        (f"rediss://user:{SECRET}@h/3", "rediss://h/3"),
+        (f"redis://:{SECRET}%40@[::1]:1/0", "redis://[::1]:1/0"),
+        (f"redis://:p@{SECRET}@h:1/0", "redis://h:1/0"),
+        (f"redis://h:1/0?password={SECRET}", "redis://h:1/0"),
+        (f"unix:///run/redis.sock?db=1&password={SECRET}", "unix:///run/redis.sock"),
+        (f"unix://user:{SECRET}@/run/redis.sock", "unix:///run/redis.sock"),
+        ("unix:///run/redis.sock?db=1", "unix:///run/redis.sock?db=1"),
+        ("redis://127.0.0.1:7101/0", "redis://127.0.0.1:7101/0"),
+    ],
+)
+def test_a_redacted_url_has_no_password(url: str, shown: str) -> None:
+    assert WriterSettings(name="a", redis=url, weight=1).redacted == shown
+
+
+def test_a_password_is_not_in_what_is_printed_of_a_writer(configure: Configure) -> None:
+    writer = load(configure(_writer(password=f'"{SECRET}"'))).writers[0]
+    assert SECRET not in f"{writer!r} {writer}"
+    assert writer.password is not None
+    assert writer.password.get_secret_value() == SECRET
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "read"),
+    [
+        ("TAPFAN_TTL", "10m", lambda settings: settings.ttl == 600),
+        ("TAPFAN_LISTENER__SERVE", "none", lambda settings: settings.listener.serve == "none"),
+        ("TAPFAN_LISTENER__BATCH_RECORDS", "5", lambda settings: settings.listener.batch_records == 5),
+        (
+            "TAPFAN_LISTENER__LISTEN",
+            "0.0.0.0:1,[::1]:2",
+            lambda settings: [str(endpoint) for endpoint in settings.listener.listen] == ["0.0.0.0:1", "[::1]:2"],
+        ),
+        ("TAPFAN_CONTROL__TIMEOUT", "1s", lambda settings: settings.control.timeout == 1.0),
+        ("TAPFAN_WRITERS__B__WEIGHT", "50", lambda settings: [w.weight for w in settings.writers] == [30.0, 50.0]),
+        ("TAPFAN_WRITERS__A__REDIS", "redis://h", lambda settings: settings.writer("a").redis == "redis://h"),
+        (
+            "TAPFAN_WRITERS__B__PASSWORD",
+            SECRET,
+            lambda settings: settings.writer("b").password == SecretStr(SECRET),
+        ),
+    ],
+)
+def test_the_environment_overrides_single_values(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, read: Callable[[Settings], bool]
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert read(load(configure('ttl = "7s"\n' + WRITERS)))
+
+
+@pytest.mark.parametrize(
+    ("variable", "problem"),
+    [
+        ("TAPFAN_NONSENSE", "nonsense: unknown key"),
+        ("TAPFAN_LISTENER__NONSENSE", "listener.nonsense: unknown key"),
+        ("TAPFAN_WRITERS__NOBODY__WEIGHT", "TAPFAN_WRITERS__NOBODY__WEIGHT names nothing that can be configured"),
+        ("TAPFAN_WRITERS__A__NAME__X", "TAPFAN_WRITERS__A__NAME__X names nothing that can be configured"),
+        ("TAPFAN_TTL__SECONDS", "TAPFAN_TTL__SECONDS names nothing that can be configured"),
+        ("TAPFAN_WRITERS__A", "TAPFAN_WRITERS__A names a list; name one entry and its key"),
+        ("TAPFAN_WRITERS", "writers = '1': must be a list"),
+        ("TAPFAN_TTL", "ttl = '1': must be a duration"),
+        ("TAPFAN_LISTENER__LISTEN", "listener.listen[0] = '1': must be an IP address and a port"),
+    ],
+)
+def test_a_variable_that_overrides_nothing_or_badly_is_an_error(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, variable: str, problem: str
+) -> None:
+    monkeypatch.setenv(variable, "1")
+    file = configure('ttl = "5m"\n' + WRITERS)
+    with pytest.raises(SettingsError) as caught:
+        load(file)
+    assert problem in str(caught.value)
+
+
+def test_a_writer_to_override_is_not_looked_for_in_what_is_no_table(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAPFAN_WRITERS__A__WEIGHT", "1")
+    with pytest.raises(SettingsError, match="TAPFAN_WRITERS__A__WEIGHT names nothing"):
+        load(configure("writers = [1]"))
+
+
+def test_the_file_is_named_by_the_environment_too(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAPFAN_CONFIG", str(configure('ttl = "7s"\n' + WRITERS)))
+    assert load().ttl == 7
+
+
+def test_a_missing_file_says_how_to_name_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match=r"tapfan\.toml: .*No such file.*--config or TAPFAN_CONFIG"):
+        load()
+    assert "Is a directory" in _error(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ["ttl = 5m", "ttl", "[listener", f"ttl = {'9' * 5000}", f"x = {'[' * 3000}{']' * 3000}"]
+)
+def test_bad_toml_is_named_as_such(configure: Configure, text: str) -> None:
+    assert "not valid TOML" in _error(configure(text))
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "tapfan.toml").write_bytes(b"\xff\xfe")
+    assert "cannot read the configuration" in _error(tmp_path / "tapfan.toml")
+
+
+def test_a_writer_that_is_not_there_is_an_error_with_those_that_are(configure: Configure) -> None:
+    with pytest.raises(SettingsError, match="no writer is named 'c'; the configuration has: a, b"):
+        load(configure(WRITERS)).writer("c")
