@@ -272,6 +272,32 @@ def test_a_block_that_is_full_to_its_last_byte_is_decoded(frame: Frame) -> None:
     assert len(found.records) == len(made)
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_extension_headers_that_claim_to_reach_beyond_the_buffer_are_malformed(count: int) -> None:
+    claims = frames.DESTINATION, bytes([255]) + bytes(6)
+    last = ethernet(ipv6(tcp(), extensions=[claims] * count))
+    made = [ethernet(ipv6(tcp()))] * 6000
+    made[-1] = replace(made[-1], data=made[-1].data + bytes(BLOCK_BYTES - len(_data([*made, last]))))
+    buffer, block = laid_out([*made, last])
+    assert block.size == BLOCK_BYTES
+    found = decoded(buffer, block, _EVERYWHERE)
+    assert (len(found.records), found.malformed) == (6000, 1)
+
+
+@pytest.mark.parametrize(("mac", "net"), [(0, 106), (81, 106), (107, 106), (92, 513), (92, 65_535), (65_535, 65_535)])
+@pytest.mark.parametrize("count", [1, 4])
+@each_kind
+def test_link_headers_that_cannot_be_are_malformed(frame: Frame, count: int, mac: int, net: int) -> None:
+    """Even where there is an IP packet at that place: it is where `net` says, if that is 513."""
+    data = frame.data.ljust(513 - 106 + frame.link, b"\0") + frame.data[frame.link :]
+    made = [replace(frame, data=data)] * count
+    buffer, block = laid_out(made)
+    for start in _positions(made):
+        buffer[start + 24 : start + 28] = np.frombuffer(struct.pack("<HH", mac, net), np.uint8)
+    found = decoded(buffer, block, _EVERYWHERE)
+    assert (len(found.records), found.malformed) == (0, count)
+
+
 @pytest.mark.parametrize("block", [Block(0, 0), Block(0, 4096), Block(5, 0), Block(5, 71)])
 def test_a_block_without_packets_has_no_records(block: Block) -> None:
     found = decoded(frames.filled(b""), block)

@@ -112,7 +112,7 @@ def test_drops_are_counted_once_and_capturing_goes_on(opened: Callable[[Sequence
         for _ in range(100):
             sender.sendto(bytes(60_000), receiver.getsockname())
     dropped = ring.count_drops()
-    assert 100 - 2 * BLOCK_BYTES // 60_000 <= dropped
+    assert dropped >= 100 - 2 * BLOCK_BYTES // 60_000
     buffer = frames.filled(b"")
     assert ring.take_into(buffer)
     assert ring.take_into(buffer)
