@@ -40,7 +40,11 @@ def connected(context: zmq.Context[Socket], kind: int, endpoint: str, identity: 
         socket.setsockopt(zmq.IDENTITY, identity)
     # Only to peers that are there: what waits for a peer that went is lost with it, unseen by the sender.
     socket.setsockopt(zmq.IMMEDIATE, 1)
-    socket.connect(endpoint)
+    try:
+        socket.connect(endpoint)
+    except zmq.ZMQError as error:
+        socket.close(linger=0)
+        raise StartError(f"cannot connect to {endpoint}: {error.strerror}") from error
     return socket
 
 
@@ -65,6 +69,7 @@ def received(socket: Socket) -> list[bytes] | None:
 
 def _configured(context: zmq.Context[Socket], kind: int) -> Socket:
     socket = context.socket(kind)
+    socket.setsockopt(zmq.IPV6, 1)  # which takes IPv4, too
     socket.setsockopt(zmq.LINGER, _LINGER_MS)
     socket.setsockopt(zmq.SNDHWM, _UNBOUNDED)
     socket.setsockopt(zmq.RCVHWM, _UNBOUNDED)
