@@ -1,0 +1,126 @@
+"""Sockets: for nobody but this user and this host, and errors that say what to do."""
+
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+
+from tapfan import sockets
+from tapfan.program import StartError
+
+_WAIT_MS = 5_000
+make_either = pytest.mark.parametrize("make", [sockets.bound, sockets.connected])
+Make = Callable[..., sockets.Socket]
+Opened = Callable[..., sockets.Socket]
+
+
+@pytest.fixture
+def opened() -> Iterator[Opened]:
+    """Makes sockets by the functions under test; all are closed at the end."""
+    context: zmq.Context[sockets.Socket] = zmq.Context()
+    kept: list[sockets.Socket] = []
+
+    def make_one(make: Make, *arguments: object) -> sockets.Socket:
+        kept.append(make(context, *arguments))
+        return kept[-1]
+
+    yield make_one
+    context.destroy(linger=0)
+
+
+@make_either
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "tcp://192.0.2.1:7001",
+        "tcp://0.0.0.0:7001",
+        "tcp://*:7001",
+        "tcp://[::]:7001",
+        "tcp://[2001:db8::1]:7001",
+        "tcp://localhost:7001",
+        "tcp://router.example:7001",
+        "tcp://127.0.0.1",
+        "tcp://127.0.0.1:0",
+        "tcp://127.0.0.1:99999",
+        "tcp://127.0.0.1.example:7001",
+        "tcp://[::1:7001",
+        "pgm://127.0.0.1:7001",
+        "inproc://router",
+        "127.0.0.1:7001",
+        "",
+    ],
+)
+def test_only_this_host_is_reached_or_reachable(make: Make, endpoint: str, opened: Opened) -> None:
+    with pytest.raises(StartError, match=r"is refused: valid are ipc:///path and tcp://127\.0\.0\.1:port"):
+        opened(make, zmq.ROUTER, endpoint)
+
+
+@make_either
+def test_an_ipc_path_too_long_is_refused_with_what_to_set(make: Make, tmp_path: Path, opened: Opened) -> None:
+    folder = tmp_path / "é"
+    longest = f"{folder}/".ljust(107 - 1, "x")  # é is two bytes
+    folder.mkdir()
+    opened(make, zmq.ROUTER, f"ipc://{longest}")
+    with pytest.raises(StartError, match=r"is longer than 107 bytes; set a shorter run_dir"):
+        opened(make, zmq.ROUTER, f"ipc://{longest}x")
+
+
+@make_either
+@pytest.mark.parametrize("endpoint", ["ipc://", "tcp://user@127.0.0.1:7001"])
+def test_an_endpoint_that_zeromq_refuses_is_named(make: Make, endpoint: str, opened: Opened) -> None:
+    with pytest.raises(StartError, match=f"cannot (bind|connect to) {endpoint}: "):
+        opened(make, zmq.ROUTER, endpoint)
+
+
+def test_an_endpoint_in_use_is_named(opened: Opened) -> None:
+    endpoint = _bound_somewhere(opened, "127.0.0.1")[1]
+    with pytest.raises(StartError, match=f"cannot bind {endpoint}: Address already in use"):
+        opened(sockets.bound, zmq.ROUTER, endpoint)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path, opened: Opened) -> None:
+    with pytest.raises(StartError, match=r"cannot bind ipc://.*/absent/router\.ipc: No such file or directory"):
+        opened(sockets.bound, zmq.ROUTER, f"ipc://{tmp_path}/absent/router.ipc")
+
+
+def test_an_ipc_socket_is_for_nobody_else(tmp_path: Path, opened: Opened) -> None:
+    file = tmp_path / "router.ipc"
+    opened(sockets.bound, zmq.ROUTER, f"ipc://{file}")
+    assert stat.S_ISSOCK(file.stat().st_mode)
+    assert stat.S_IMODE(file.stat().st_mode) & 0o077 == 0
+    (tmp_path / "made later").touch()
+    assert (tmp_path / "made later").stat().st_mode & 0o044, "the umask is as it was"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.5.5.5", "[::1]"])
+def test_messages_pass_over_loopback_both_ways(host: str, opened: Opened) -> None:
+    server, endpoint = _bound_somewhere(opened, host)
+    client = opened(sockets.connected, zmq.DEALER, endpoint, b"client")
+    assert client.poll(_WAIT_MS, zmq.POLLOUT)
+    assert sockets.sent(client, b"one", b"two")
+    assert server.poll(_WAIT_MS)
+    assert sockets.received(server) == [b"client", b"one", b"two"]
+    assert sockets.sent(server, b"client", b"back")
+    assert client.poll(_WAIT_MS)
+    assert sockets.received(client) == [b"back"]
+
+
+def test_what_cannot_be_sent_now_is_told_not_queued(tmp_path: Path, opened: Opened) -> None:
+    server = opened(sockets.bound, zmq.ROUTER, f"ipc://{tmp_path}/router.ipc")
+    client = opened(sockets.connected, zmq.DEALER, f"ipc://{tmp_path}/absent.ipc")
+    assert not sockets.sent(client, b"to a peer that is not there yet")
+    assert not sockets.sent(server, b"unknown", b"to a peer that never was")
+    assert sockets.received(server) is None
+
+
+def _bound_somewhere(opened: Opened, host: str) -> tuple[sockets.Socket, str]:
+    """A ROUTER socket on a free port, and its endpoint."""
+    for port in range(30_000, 60_000, 7):
+        try:
+            return opened(sockets.bound, zmq.ROUTER, f"tcp://{host}:{port}"), f"tcp://{host}:{port}"
+        except StartError as error:
+            if "in use" not in str(error):
+                raise
+    raise AssertionError("no port is free")
