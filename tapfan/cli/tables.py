@@ -6,6 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+_UNLIMITED = 1000  # characters; more than any table of counts has
+
 
 def status(result: Mapping[str, Any], console: Console) -> None:
     """Writers, listeners, and the ledger."""
@@ -24,7 +26,7 @@ def status(result: Mapping[str, Any], console: Console) -> None:
             f"{writer['in_flight']:,}",
             writer["health"],
         )
-    console.print(writers)
+    _print_whole(writers, console)
     for name, writer in result["writers"].items():
         if writer["health"] != "up":
             reason = writer["reason"] or "reports no more; see `supervisorctl status`"
@@ -36,7 +38,10 @@ def status(result: Mapping[str, Any], console: Console) -> None:
     for name, listener in result["listeners"].items():
         counts = (f"{listener[column]:,}" for column in columns)
         listeners.add_row(name, listener["source"], *counts, listener["health"])
-    console.print(listeners if result["listeners"] else "no listener has reported yet")
+    if result["listeners"]:
+        _print_whole(listeners, console)
+    else:
+        console.print("no listener has reported yet")
     console.print()
     console.print(_ledger(result["ledger"]), soft_wrap=True)
     if result["warnings"]:
@@ -67,10 +72,16 @@ def check(result: Mapping[str, Any], console: Console) -> None:
 
 def _table(*columns: str) -> Table:
     """A table without lines, as `docker ps` prints it; columns that begin with ">" are aligned to the right."""
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, collapse_padding=True)
     for column in columns:
         table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
     return table
+
+
+def _print_whole(table: Table, console: Console) -> None:
+    """Print the table as wide as it is: a terminal too narrow breaks its lines, but no count is ever cut."""
+    table.width = console.measure(table, options=console.options.update_width(_UNLIMITED)).maximum
+    console.print(table, soft_wrap=True)
 
 
 def _ledger(ledger: Mapping[str, Any]) -> str:
