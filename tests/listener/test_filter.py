@@ -113,11 +113,27 @@ def test_a_packet_that_is_too_short_is_never_let_through_instead_of_the_whole_on
     assert short in (0, _kept(program, frame))
 
 
+@pytest.mark.parametrize("extensions", [[], [extension(frames.ROUTING)]])
+def test_an_ipv6_packet_from_an_endpoint_is_dropped(extensions: list[tuple[int, bytes]]) -> None:
+    program = build([Endpoint.parse("[2001:db8::1]:9000")])
+    from_it = ipv6(tcp(), "2001:db8::1", "2001:db8::2", extensions)
+    to_it = ipv6(tcp(), "2001:db8::2", "2001:db8::1", extensions)
+    assert not _kept(program, ethernet(from_it))
+    assert _kept(program, ethernet(to_it))
+
+
 @pytest.mark.parametrize("protocol", [frames.ETH_ARP, 0x8100, 0x8847, 0])
 def test_what_is_no_ip_packet_is_dropped(protocol: int) -> None:
     program = build([Endpoint.parse("0.0.0.0:9000"), Endpoint.parse("[::]:9000")])
     assert not _kept(program, ethernet(ipv4(tcp()), protocol))
     assert not _kept(program, ethernet(ipv6(tcp()), protocol))
+
+
+@pytest.mark.parametrize("bit", range(16))
+def test_of_the_fragments_of_an_ipv4_packet_only_the_first_is_let_through(bit: int) -> None:
+    """It has the ports; its offset is 0, and the three bits above that are flags."""
+    program = build([Endpoint.parse("0.0.0.0:9000")])
+    assert bool(_kept(program, ethernet(ipv4(tcp(), fragment=1 << bit)))) == (bit >= 13)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ class _Receiver:
 
     base: int | None = None
     taken: list[int] = field(default_factory=list)
+    ends: deque[int] = field(default_factory=deque)  # of the batches that are not stored yet
     acknowledged: int = 0
     expired: int = 0
     report: ListenerReport | None = None
@@ -38,6 +39,7 @@ class _Receiver:
             self._take_report(read_message(content))
         elif self.base is not None and content["first"] == self.expected:
             self.taken += read_batch(content).unpacked().records.timestamp.tolist()
+            self.ends.append(self.expected)
 
     def _take_report(self, report: object) -> None:
         assert isinstance(report, ListenerReport)
@@ -46,12 +48,16 @@ class _Receiver:
             self.expired = report.expired
         self.report = report
 
+    def store(self, batches: int) -> None:
+        for _ in range(min(batches, len(self.ends))):
+            end = self.ends.popleft()
+            self.expired += sum(number % 3 == 0 for number in range(self.acknowledged, end))
+            self.acknowledged = end
+
     def acknowledgement(self) -> Acknowledgement | None:
-        """What it says when it was asked, after everything that it took is stored."""
+        """What it says when it was asked."""
         if self.report is None:
             return None
-        self.expired += sum(number % 3 == 0 for number in range(self.acknowledged, self.expected))
-        self.acknowledged = self.expected
         return Acknowledgement(
             stream=self.report.stream,
             acknowledged=self.acknowledged,
@@ -96,8 +102,12 @@ class _Hop:
         for _ in range(min(count, len(self.there))):
             self.there.popleft()
 
+    def store(self, batches: int) -> None:
+        """The receiver stores the next batches."""
+        self.receivers[-1].store(batches)
+
     def answer(self, lost: bool = False) -> None:
-        """The receiver acknowledges what it has."""
+        """The receiver says what it has, and what it has stored."""
         acknowledgement = self.receivers[-1].acknowledgement()
         if acknowledgement and not lost:
             self.back.append(acknowledgement)
@@ -112,6 +122,7 @@ class _Hop:
         for _ in range(3):
             self.turn()
             self.deliver(len(self.there))
+            self.store(len(self.receivers[-1].ends))
             self.answer()
         self.turn()
 
@@ -123,6 +134,7 @@ _STEPS = st.one_of(
     st.tuples(st.just("deliver"), st.integers(1, 4)),
     st.tuples(st.just("deliver"), st.integers(1, 4)),
     st.tuples(st.just("lose"), st.integers(1, 3)),
+    st.tuples(st.just("store"), st.integers(1, 3)),
     st.tuples(st.just("answer"), st.booleans()),
     st.tuples(st.just("restart")),
 )
@@ -169,20 +181,35 @@ def test_where_nothing_is_lost_nothing_is_sent_twice(steps: Sequence[tuple[str, 
 
 
 def test_a_loss_is_made_good_once_however_many_acknowledgements_tell_of_it() -> None:
-    hop = _Hop()
-    hop.turn()
-    hop.deliver(1)
-    hop.add(2)
-    hop.turn()
-    hop.lose(1)
+    """Those that answer a report from before the sending again tell of the first loss."""
+    outbox = _outbox(2, 2)
+    _send_all(outbox)
     for _ in range(3):
-        hop.turn()
-    for _ in range(4):
-        hop.deliver(1)
-        hop.answer()
-    losses = [hop.outbox.take_acknowledgement(acknowledgement) for acknowledgement in hop.back]
-    assert losses == [True, False, False, False]
-    assert hop.outbox.sent == 0
+        outbox.report(0, "capture")
+    sent_again = []
+    for report in (1, 2, 3):
+        outbox.take_acknowledgement(_acknowledgement(outbox, acknowledged=0, expected=0, report=report))
+        sent_again += _send_all(outbox)
+    assert sent_again == [0, 2]
+
+
+def test_the_first_answer_after_sending_again_tells_whether_that_was_lost_too() -> None:
+    outbox = _outbox(2, 2)
+    for report in (1, 2, 3):
+        _send_all(outbox)
+        outbox.report(0, "capture")
+        assert outbox.take_acknowledgement(_acknowledgement(outbox, acknowledged=0, expected=0, report=report))
+
+
+def test_what_is_stored_before_it_could_be_sent_again_is_not_sent() -> None:
+    outbox = _outbox(2, 2, 2)
+    _send_all(outbox)
+    outbox.report(0, "capture")
+    outbox.take_acknowledgement(_acknowledgement(outbox, acknowledged=0, expected=0))
+    assert outbox.sent == 0
+    outbox.take_acknowledgement(_acknowledgement(outbox, acknowledged=4, expected=4, report=0))
+    assert (outbox.sent, outbox.in_flight) == (4, 2)
+    assert _send_all(outbox) == [4]
 
 
 def test_sending_again_begins_at_the_first_batch_that_did_not_arrive() -> None:
@@ -310,14 +337,14 @@ def _send_all(outbox: Outbox) -> list[int]:
 
 
 def _acknowledgement(
-    outbox: Outbox, acknowledged: int, expected: int, expired: int = 0, sent: int | None = None
+    outbox: Outbox, acknowledged: int, expected: int, expired: int = 0, sent: int | None = None, report: int = 1
 ) -> Acknowledgement:
-    """An answer to the outbox's last report."""
+    """An answer to a report of the outbox's."""
     return Acknowledgement(
         stream=outbox.stream,
         acknowledged=acknowledged,
         expired=expired,
         expected=expected,
-        report=1,
+        report=report,
         sent=outbox.sent if sent is None else sent,
     )
