@@ -5,6 +5,7 @@ from typing import Any
 
 import msgpack
 
+from tapfan.columns import shown
 from tapfan.control import ControlError
 from tapfan.logs import Logger
 from tapfan.wire import WireError, unpack
@@ -39,17 +40,15 @@ class Requests:
                 raise ControlError("too_large", f"a request of {len(message)} bytes; at most {MAX_REQUEST_BYTES}")
             request = unpack(message)
             request_id = self._id(request)
-            result = self._handle(request)
-            answer: dict[str, Any] = {"id": request_id, "ok": True, "result": result}
+            return _packed({"id": request_id, "ok": True, "result": self._handle(request)})
         except WireError as error:
-            answer = _refusal(request_id, "bad_request", f"the request is {error}")
+            refusal = _refusal(request_id, "bad_request", f"the request is {error}")
         except ControlError as error:
-            answer = _refusal(request_id, error.code, error.message)
+            refusal = _refusal(request_id, error.code, error.message)
         except Exception as error:  # a bug must not leave a client without a reply, nor put a traceback on the wire
             self._log.exception("request_failed")
-            answer = _refusal(request_id, "internal", f"the router failed ({type(error).__name__}); see its log")
-        packed: bytes = msgpack.packb(answer)
-        return packed
+            refusal = _refusal(request_id, "internal", f"the router failed ({type(error).__name__}); see its log")
+        return _packed(refusal)
 
     def _id(self, request: dict[str, Any]) -> str | int | None:
         request_id = request.pop("id", None)
@@ -64,9 +63,14 @@ class Requests:
         handler = self._handlers.get(command) if isinstance(command, str) else None
         if handler is None:
             known = ", ".join(sorted(self._handlers))
-            raise ControlError("unknown_command", f"no command is {command!r:.60}; there are: {known}")
+            raise ControlError("unknown_command", f"no command is {shown(command)}; there are: {known}")
         return handler(request)
 
 
 def _refusal(request_id: str | int | None, code: str, message: str) -> dict[str, Any]:
     return {"id": request_id, "ok": False, "error": {"code": code, "message": message}}
+
+
+def _packed(answer: dict[str, Any]) -> bytes:
+    packed: bytes = msgpack.packb(answer)
+    return packed

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from router.split import Split
+from tapfan.columns import shown
 from tapfan.control import ControlError
 from tapfan.settings import weight
 
@@ -21,11 +22,13 @@ class Weights:
         wanted = dict(self.current)
         for name, value in given.items():
             if name not in wanted:
-                raise ControlError("unknown_writer", f"no writer is named {name!r}; there are: {', '.join(wanted)}")
+                raise ControlError(
+                    "unknown_writer", f"no writer is named {shown(name)}; there are: {', '.join(wanted)}"
+                )
             try:
                 wanted[name] = weight(value)
             except (ValueError, OverflowError) as error:
-                raise ControlError("bad_weight", f"the weight of {name}, {value!r:.60}, {error}") from error
+                raise ControlError("bad_weight", f"the weight of {name}, {shown(value)}, {error}") from error
         if not any(wanted.values()):
             raise ControlError("bad_weight", "all weights would be 0; at least one must be more")
         if wanted != self.current:
