@@ -1,0 +1,27 @@
+"""Small batches whose timestamps are their sequence numbers, as they come to the router and as it sends them on."""
+
+import numpy as np
+
+from tapfan.batch import COLUMNS, Batch, Records
+from tapfan.wire import PackedBatch, packed_batch, read_batch, share_number, unpack
+
+STREAM = "local.00000001"
+
+
+def a_batch(first: int, count: int, stream: str = STREAM) -> PackedBatch:
+    """The stream's next `count` records."""
+    columns = {
+        name: np.broadcast_to(np.ones(width, dtype) if width > 1 else dtype.type(1), (count, width)[: 1 + (width > 1)])
+        for name, (dtype, width) in COLUMNS.items()
+    }
+    columns["timestamp"] = np.arange(first, first + count, dtype=np.uint64)
+    return packed_batch(Batch(stream, first, Records(**columns)))
+
+
+def read_share(message: bytes) -> tuple[str, int, list[int]]:
+    """A share's router and number, and its records' sequence numbers, by identity and by content."""
+    content = unpack(message)
+    batch = read_batch(content).unpacked()
+    timestamps = batch.records.timestamp.tolist()
+    assert timestamps == list(range(batch.first, batch.end))
+    return *share_number(content), timestamps
