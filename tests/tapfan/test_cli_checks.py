@@ -1,0 +1,134 @@
+"""`tapfan check`: what would run, and what stands in its way; Redis is a thread that speaks its protocol."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+import pytest
+
+from tapfan.cli.checks import check
+from tapfan.settings import load
+from tests.tapfan.conftest import WRITERS, Configure
+
+_ACCEPT_S = 10.0
+
+Reply = Callable[[str], bytes]
+
+
+@contextmanager
+def _listening() -> Iterator[tuple[socket.socket, int]]:
+    """A socket that listens on loopback, and its port."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server, server.getsockname()[1]
+
+
+@contextmanager
+def _redis(reply: Reply) -> Iterator[str]:
+    """The URL of a Redis that answers each command, by its name, as given, to one client."""
+    with _listening() as (server, port):
+
+        def serve() -> None:
+            connection = server.accept()[0]
+            with connection, connection.makefile("rb") as stream:
+                while command := _command(stream):
+                    connection.sendall(reply(command))
+
+        server.settimeout(_ACCEPT_S)
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"redis://:hunter2@127.0.0.1:{port}/0"
+        finally:
+            thread.join()
+
+
+def _command(stream: BinaryIO) -> str:
+    """The name of the next command; "" at the end."""
+    count = stream.readline()[1:]
+    arguments = [stream.read(int(stream.readline()[1:]) + 2)[:-2] for _ in range(int(count or 0))]
+    return arguments[0].decode().upper() if arguments else ""
+
+
+def _version(version: str) -> Reply:
+    text = f"# Server\r\nredis_version:{version}\r\n".encode()
+    return lambda command: b"$%d\r\n%s\r\n" % (len(text), text) if command == "INFO" else b"+OK\r\n"
+
+
+def _closed_port() -> int:
+    with _listening() as (_, port):
+        return port
+
+
+def _check(configure: Configure, listener: str = "", redis: str = "", writers: str | None = None) -> dict[str, Any]:
+    """The check of one writer whose Redis is not there, unless told otherwise, and of a free port to listen on."""
+    listener = listener or f'listen = ["127.0.0.1:{_closed_port()}"]\nsource = "accept"'
+    url = redis or f"redis://127.0.0.1:{_closed_port()}/0"
+    writers = writers or f'[[writers]]\nname = "a"\nredis = "{url}"\nweight = 30\n'
+    return check(load(configure(f'ttl = "5m"\n[listener]\n{listener}\n{writers}')))
+
+
+def test_each_process_is_named_with_what_it_does(configure: Configure) -> None:
+    port = _closed_port()
+    settings = load(configure(f'[listener]\nlisten = ["127.0.0.1:{port}"]\nsource = "accept"\n{WRITERS}'))
+    assert check(settings)["processes"] == [
+        {"command": "python -m listener", "does": f"127.0.0.1:{port}: source accept, serve discard"},
+        {"command": "python -m router", "does": f"splits by weight; control at {settings.endpoint('control')}"},
+        {"command": "python -m writers a", "does": "stores 30.0% in redis://127.0.0.1:7101/0, for 5m"},
+        {"command": "python -m writers b", "does": "stores 70.0% in redis://127.0.0.1:7102/0, for 5m"},
+    ]
+
+
+def test_forwarding_is_named_with_its_upstream(configure: Configure) -> None:
+    port = _closed_port()
+    listener = f'listen = ["[::1]:{port}"]\nsource = "accept"\nserve = "forward"\nupstream = "backend:80"'
+    (listening, *_) = _check(configure, listener)["processes"]
+    assert listening["does"] == f"[::1]:{port}: source accept, serve forward to backend:80"
+
+
+def test_a_redis_that_is_not_there_yet_is_a_note(configure: Configure) -> None:
+    result = _check(configure)
+    (note,) = result["notes"]
+    assert result["problems"] == []
+    assert "does not answer yet (" in note
+    assert note.endswith("; the writer a keeps trying")
+
+
+def test_a_port_in_use_is_a_note_as_it_may_be_tapfan_s(configure: Configure) -> None:
+    with _listening() as (_, port):
+        result = _check(configure, f'listen = ["127.0.0.1:{port}"]\nsource = "accept"')
+    assert f"127.0.0.1:{port} is in use: by tapfan, if it runs already" in result["notes"]
+    assert result["problems"] == []
+
+
+def test_an_address_of_another_host_is_a_problem(configure: Configure) -> None:
+    result = _check(configure, 'listen = ["192.0.2.1:9000"]\nsource = "accept"')
+    assert result["problems"] == ["cannot serve 192.0.2.1:9000: EADDRNOTAVAIL"]
+
+
+def test_a_redis_that_answers_is_named_with_its_version_and_without_its_password(configure: Configure) -> None:
+    with _redis(_version("6.2.0")) as url:
+        result = _check(configure, redis=url)
+    assert result["notes"] == [f"{url.replace(':hunter2@', '')} answers: Redis 6.2.0"]
+    assert result["problems"] == []
+
+
+@pytest.mark.parametrize("version", ["6.0.16", "5.0.0"])
+def test_a_redis_too_old_is_a_problem(configure: Configure, version: str) -> None:
+    with _redis(_version(version)) as url:
+        (problem,) = _check(configure, redis=url)["problems"]
+    assert problem == f"{url.replace(':hunter2@', '')} is Redis {version}; SET with PXAT needs 6.2 or newer"
+
+
+def test_a_wrong_password_is_a_problem_that_does_not_show_it(configure: Configure) -> None:
+    with _redis(lambda _command: b"-WRONGPASS invalid username-password pair\r\n") as url:
+        (problem,) = _check(configure, redis=url)["problems"]
+    assert "refuses the writer a: " in problem
+    assert "hunter2" not in problem
+
+
+def test_a_password_file_that_is_not_there_is_told(configure: Configure) -> None:
+    writer = '[[writers]]\nname = "a"\nredis = "redis://127.0.0.1:1/0"\nweight = 30\npassword_file = "absent"\n'
+    result = _check(configure, writers=writer)
+    assert "absent" in "".join(result["notes"] + result["problems"])

@@ -1,0 +1,149 @@
+"""What the command shows: in 80 columns, and never a number cut."""
+
+from io import StringIO
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from tapfan.cli import tables
+
+WIDTH = 80
+
+
+def _writer(**changes: Any) -> dict[str, Any]:
+    usual = {
+        "redis": "redis://127.0.0.1:7101/0",
+        "configured": 30.0,
+        "weight": 30.0,
+        "share": 0.3,
+        "observed": {"10s": 0.3, "1m": 0.29998, "5m": None},
+        "state": "ready",
+        "health": "up",
+        "reason": "",
+        "stored": 296_296_296,
+        "in_flight": 150_000,
+    }
+    return usual | changes
+
+
+def _status(**changes: Any) -> dict[str, Any]:
+    """A house that has run for some hours at full speed."""
+    listener = {
+        "source": "capture",
+        "health": "up",
+        "captured": 987_654_321,
+        "kernel_drops": 12_345,
+        "stored": 987_153_087,
+        "in_flight": 500_000,
+        "spooled": 0,
+        "expired": 1_234,
+        "dropped": 0,
+    }
+    usual = {
+        "version": 7,
+        "writers": {
+            "a": _writer(),
+            "b": _writer(weight=70.0, configured=70.0, share=0.7, stored=690_856_791, in_flight=350_000),
+        },
+        "listeners": {"local": listener},
+        "ledger": {key: listener[key] for key in ("captured", "stored", "expired", "dropped", "in_flight", "spooled")}
+        | {"balanced": True},
+        "warnings": {},
+    }
+    return usual | changes
+
+
+def _lines(render: Any, result: dict[str, Any], width: int = WIDTH) -> list[str]:
+    output = StringIO()
+    render(result, Console(file=output, width=width, markup=False, emoji=False, highlight=False))
+    return [line.rstrip() for line in output.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize("width", [WIDTH, 20])
+def test_a_row_of_the_status_is_one_line_with_whole_numbers(width: int) -> None:
+    lines = _lines(tables.status, _status(), width)
+    assert [" ".join(line.split()) for line in lines if line] == [
+        "writer weight config share 10s 1m 5m stored in flight health",
+        "a 30 30 30.0% 30.0% 30.0% - 296,296,296 150,000 up",
+        "b 70 70 70.0% 30.0% 30.0% - 690,856,791 350,000 up",
+        "listener source captured stored in flight expired kernel drops health",
+        "local capture 987,654,321 987,153,087 500,000 1,234 12,345 up",
+        "ledger: 987,654,321 captured = 987,153,087 stored + 1,234 expired + 0 dropped + 500,000 in flight "
+        "+ 0 spooled (balanced)",
+    ]
+
+
+def test_the_tables_of_a_status_with_large_counts_fit_into_80_columns() -> None:
+    lines = _lines(tables.status, _status())
+    assert all(len(line) <= WIDTH for line in lines if not line.startswith("ledger:"))
+
+
+def test_numbers_are_aligned_to_the_right_under_their_titles() -> None:
+    title, first, second, *_ = _lines(tables.status, _status(writers={"a": _writer(stored=5), "b": _writer()}))
+    end = title.index("stored") + len("stored")
+    assert first[:end].endswith(" 5")
+    assert second[:end].endswith(" 296,296,296")
+
+
+def test_numbers_of_any_size_are_whole() -> None:
+    stored = 12_345_678_901_234
+    assert "12,345,678,901,234" in "\n".join(_lines(tables.status, _status(writers={"a": _writer(stored=stored)})))
+
+
+@pytest.mark.parametrize(
+    ("writer", "line"),
+    [
+        (
+            _writer(health="down", reason="[Errno 111] Connection refused: [fd00::b:1]:7101"),
+            "a (redis://127.0.0.1:7101/0) is down: [Errno 111] Connection refused: [fd00::b:1]:7101",
+        ),
+        (
+            _writer(health="absent"),
+            "a (redis://127.0.0.1:7101/0) is absent: reports no more; see `supervisorctl status`",
+        ),
+    ],
+)
+def test_a_writer_that_is_not_up_says_why(writer: dict[str, Any], line: str) -> None:
+    assert line in _lines(tables.status, _status(writers={"a": writer}))
+
+
+def test_without_a_listener_the_status_says_so() -> None:
+    assert "no listener has reported yet" in _lines(tables.status, _status(listeners={}))
+
+
+def test_a_ledger_that_does_not_balance_is_told_loudly() -> None:
+    ledger = _status()["ledger"] | {"balanced": False}
+    assert _lines(tables.status, _status(ledger=ledger))[-1].endswith("(NOT BALANCED)")
+
+
+def test_warnings_of_the_router_are_told() -> None:
+    last = _lines(tables.status, _status(warnings={"bad_message": 1_234, "unknown_writer": 1}))[-1]
+    assert last == "warnings of the router, in its log: bad_message 1,234, unknown_writer 1"
+
+
+def test_weights_are_shown_beside_those_of_the_configuration() -> None:
+    result = {
+        "version": 3,
+        "weights": {"a": 50.0, "b": 0.5},
+        "configured": {"a": 30.0, "b": 70.0},
+        "shares": {"a": 0.990099, "b": 0.009901},
+    }
+    assert [line.split() for line in _lines(tables.weights, result)] == [
+        ["writer", "weight", "share", "configured"],
+        ["a", "50", "99.0%", "30"],
+        ["b", "0.5", "1.0%", "70"],
+        ["version", "3"],
+    ]
+
+
+@pytest.mark.parametrize(("problems", "verdict"), [([], ["the configuration is valid"]), (["no such interface"], [])])
+def test_a_check_says_that_all_is_valid_only_when_it_is(problems: list[str], verdict: list[str]) -> None:
+    processes = [{"command": "python -m router", "does": "splits by weight"}]
+    lines = _lines(tables.check, {"processes": processes, "notes": ["a note"], "problems": problems})
+    assert [" ".join(line.split()) for line in lines] == [
+        "process what it does",
+        "python -m router splits by weight",
+        "note: a note",
+        *verdict,
+    ]
