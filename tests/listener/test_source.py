@@ -1,0 +1,103 @@
+"""Reading from several rings, which are given here as the blocks that they have."""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from listener.capture import source
+from listener.capture.filter import Instruction
+from listener.capture.ring import Block
+from listener.capture.source import CaptureSource
+from tapfan.endpoints import Endpoint
+from tapfan.settings import ListenerSettings
+from tests.listener import frames
+from tests.listener.frames import Frame, ethernet, ipv4, ipv6, laid_out, reference, tcp
+
+_INTERFACES = ["eth0", "lo"]
+
+
+class _Ring:
+    """A ring with blocks to be taken, each of the frames given."""
+
+    def __init__(self, interface: str, _program: Sequence[Instruction], ring_bytes: int, retire_ms: int) -> None:
+        self.interface = interface
+        self.ring_bytes = ring_bytes
+        self.retire_ms = retire_ms
+        self.blocks: deque[list[Frame]] = deque()
+        self.drops = 0
+
+    def fileno(self) -> int:
+        return _INTERFACES.index(self.interface)
+
+    def take_into(self, buffer: frames.Buffer) -> Block | None:
+        if not self.blocks:
+            return None
+        content, block = laid_out(self.blocks.popleft(), noise=0xEE)
+        buffer[: block.size] = content[: block.size]
+        return block
+
+    def count_drops(self) -> int:
+        return self.drops
+
+
+@pytest.fixture
+def rings(monkeypatch: pytest.MonkeyPatch) -> list[_Ring]:
+    """The rings that were opened."""
+    opened: list[_Ring] = []
+
+    def open_ring(*arguments: Any) -> _Ring:
+        opened.append(_Ring(*arguments))
+        return opened[-1]
+
+    monkeypatch.setattr(source, "Ring", open_ring)
+    monkeypatch.setattr(source, "choose", lambda _listen, _named: _INTERFACES)
+    return opened
+
+
+def _capturing(**values: Any) -> CaptureSource:
+    return CaptureSource(ListenerSettings(listen=(Endpoint.parse("[::]:9000"),), **values))
+
+
+def _all_records(capturing: CaptureSource) -> list[frames.Record]:
+    parts = []
+    while (part := capturing.read()) is not None:
+        parts.append(part)
+    return [record for part in parts for record in frames.rows(part)]
+
+
+@pytest.mark.parametrize("packet", [ipv4, ipv6])
+def test_blocks_of_all_rings_are_read_until_there_are_none(rings: list[_Ring], packet: Any) -> None:
+    """Their records stay as they were when the next block is read."""
+    capturing = _capturing()
+    blocks = [[ethernet(packet(tcp(port, flags=port)))] * 3 for port in range(6)]
+    for number, block in enumerate(blocks):
+        rings[number % 2].blocks.append(block)
+    expected = [reference(frame) for block in (*blocks[0::2], *blocks[1::2]) for frame in block]
+    assert sorted(map(repr, _all_records(capturing))) == sorted(map(repr, expected))
+    assert capturing.read() is None
+
+
+def test_a_block_of_malformed_packets_is_counted_and_not_the_end(rings: list[_Ring]) -> None:
+    capturing = _capturing()
+    cut, whole = replace(ethernet(ipv4(tcp())), kept=40), ethernet(ipv4(tcp()))
+    rings[0].blocks += [[cut, cut], [whole]]
+    rings[1].blocks += [[cut, whole, cut]]
+    assert len(_all_records(capturing)) == 2
+    assert capturing.malformed == 4
+
+
+def test_drops_and_descriptors_are_of_all_rings(rings: list[_Ring]) -> None:
+    capturing = _capturing()
+    rings[0].drops, rings[1].drops = 3, 4
+    assert capturing.kernel_drops() == 7
+    assert capturing.descriptors() == [0, 1]
+    assert capturing.interfaces == _INTERFACES
+
+
+@pytest.mark.parametrize(("linger", "retire_ms"), [(0.001, 1), (0.02, 5), (1.0, 250)])
+def test_a_block_is_handed_over_in_half_the_linger_at_most(rings: list[_Ring], linger: float, retire_ms: int) -> None:
+    _capturing(linger=linger, ring_bytes=4 * 2**20)
+    assert [(ring.retire_ms, ring.ring_bytes) for ring in rings] == [(retire_ms, 4 * 2**20)] * 2
