@@ -84,6 +84,8 @@ class Writer:
         if self._inbox.take_mark(mark):
             self._log.info("router_found", router=mark.router)
             self._report()
+        for stored in self._inbox.unconfirmed:
+            sockets.sent(self._socket, stored.pack())
 
     def _handle_outcomes(self) -> None:
         for outcome in self._storing.outcomes():
@@ -104,6 +106,7 @@ class Writer:
                 stored=outcome.stored,
                 expired=outcome.expired,
             )
+            self._inbox.add_stored(stored)
             sockets.sent(self._socket, stored.pack())
 
     def _report(self) -> None:
