@@ -1,0 +1,74 @@
+"""The observed shares: of what was stored in the last 10, 60 and 300 seconds, and of nothing else."""
+
+from itertools import accumulate
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.observed import Observed
+
+_SPANS_S = {"10s": 10, "1m": 60, "5m": 300}
+_events = st.lists(
+    st.tuples(
+        st.one_of(st.floats(0, 3), st.floats(0, 100), st.just(0.0), st.just(299.0), st.just(1000.0)),
+        st.sampled_from("abc"),
+        st.integers(0, 100),
+    ),
+    max_size=30,
+)
+
+
+@given(st.floats(0, 1e6), _events, st.floats(0, 400))
+def test_the_shares_are_those_of_a_count_over_all_that_was_stored(
+    start_s: float, events: list[tuple[float, str, int]], waited_s: float
+) -> None:
+    observed = Observed()
+    times = list(accumulate((pause for pause, *_ in events), initial=start_s))[1:]
+    for now_s, (_, writer, records) in zip(times, events, strict=True):
+        observed.count(writer, records, now_s)
+    now_s = (times or [start_s])[-1] + waited_s
+    shares = observed.shares("abc", now_s)
+    for span, length_s in _SPANS_S.items():
+        seen = {writer: 0 for writer in "abc"}
+        for at_s, (_, writer, records) in zip(times, events, strict=True):
+            if int(at_s) > int(now_s) - length_s:
+                seen[writer] += records
+        total = sum(seen.values())
+        for writer in "abc":
+            expected = seen[writer] / total if total else None
+            assert shares[writer][span] == (pytest.approx(expected, abs=1e-6) if total else None)
+
+
+def test_thirty_and_seventy_stored_are_observed_in_each_span() -> None:
+    observed = Observed()
+    observed.count("a", 300, 50.2)
+    observed.count("b", 700, 50.9)
+    assert observed.shares(["a", "b"], 51.0) == {
+        "a": dict.fromkeys(_SPANS_S, 0.3),
+        "b": dict.fromkeys(_SPANS_S, 0.7),
+    }
+
+
+@pytest.mark.parametrize(("span", "length_s"), _SPANS_S.items())
+def test_what_is_older_than_the_span_is_forgotten(span: str, length_s: int) -> None:
+    observed = Observed()
+    observed.count("a", 1, 1000.0)
+    assert observed.shares(["a"], 1000.0 + length_s - 1)["a"][span] == 1
+    assert observed.shares(["a"], 1000.0 + length_s)["a"][span] is None
+
+
+def test_a_writer_that_stored_nothing_has_no_share_and_all_have_none_when_nothing_was_stored() -> None:
+    observed = Observed()
+    nothing = dict.fromkeys(_SPANS_S, None)
+    assert observed.shares(["a", "b"], 1.0) == {"a": nothing, "b": nothing}
+    observed.count("a", 5, 1.0)
+    assert observed.shares(["a", "b"], 1.0)["b"] == dict.fromkeys(_SPANS_S, 0)
+
+
+def test_it_keeps_five_minutes_and_no_more() -> None:
+    """A second is an entry however often it is counted."""
+    observed = Observed()
+    for tick in range(100_000):
+        observed.count("a", 1, tick / 10)
+    assert len(observed._seconds) == 300
