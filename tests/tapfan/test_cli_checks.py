@@ -114,7 +114,7 @@ def test_a_redis_that_answers_is_named_with_its_version_and_without_its_password
     assert result["problems"] == []
 
 
-@pytest.mark.parametrize("version", ["6.0.16", "5.0.0"])
+@pytest.mark.parametrize("version", ["6.1.9", "6.0.16", "5.9.0"])
 def test_a_redis_too_old_is_a_problem(configure: Configure, version: str) -> None:
     with _redis(_version(version)) as url:
         (problem,) = _check(configure, redis=url)["problems"]

@@ -71,10 +71,11 @@ def test_after_a_request_without_reply_the_next_one_has_its_own(endpoint: str) -
         return None if request["command"] == "lost" else {"ok": True, "result": {"echo": request["command"]}}
 
     with answering(endpoint, answer) as requests, ControlClient(endpoint, _LONG_ENOUGH_S) as client:
+        assert client.request("before") == {"echo": "before"}
         with pytest.raises(ControlTimeoutError):
             client.request("lost")
-        assert client.request("found") == {"echo": "found"}
-    assert [request["command"] for request in requests] == ["lost", "found"]
+        assert client.request("after") == {"echo": "after"}
+    assert [request["command"] for request in requests] == ["before", "lost", "after"]
 
 
 def test_an_endpoint_of_another_host_is_refused() -> None:

@@ -90,6 +90,7 @@ def test_without_any_server_the_program_ends_with_2(
     assert "tapfan.embedded_redis: no redis-server found" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("path")
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
@@ -108,6 +109,7 @@ def test_a_redis_that_is_not_local_is_refused(
     assert "hunter2" not in err
 
 
+@pytest.mark.usefixtures("path")
 def test_a_writer_that_is_not_configured_is_refused(
     configure: Configure, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
