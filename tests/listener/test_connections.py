@@ -24,6 +24,7 @@ from tests.listener.frames import Record
 _DEADLINE_S = 20.0
 _LOOPBACK = "127.0.0.1"
 _MANY = bytes(range(256)) * 2**17  # 32 MiB: more than the sockets' buffers hold
+_RESET = struct.pack("ii", 1, 0)  # struct linger: what is closed is reset
 _BUFFERED = 2**20  # at most, of a connection that waits
 
 _Reader = asyncio.StreamReader
@@ -167,6 +168,57 @@ def test_an_upstream_that_speaks_first_is_heard() -> None:
             reader, writer = await forwarding.connect()
             with closing(writer):
                 assert await reader.readexactly(7) == b"welcome"
+
+    _run(scenario())
+
+
+@asynccontextmanager
+async def _opening_late(forwarding: _Forwarding, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Forward]:
+    """A client's side whose upstream is not opened before the end of the block."""
+    loop = asyncio.get_running_loop()
+    may_open = asyncio.Event()
+    create_connection = loop.create_connection
+
+    async def create_later(*arguments: Any, **options: Any) -> Any:
+        await may_open.wait()
+        return await create_connection(*arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "create_connection", create_later)
+        await _until(lambda: bool(forwarding.forwards) and "transport" in vars(forwarding.forwards[0]))
+        yield forwarding.forwards[0]
+        may_open.set()
+
+
+@pytest.mark.parametrize("data", [b"", b"early" * 1000])
+def test_what_a_client_says_before_the_upstream_is_open_is_passed_on(
+    monkeypatch: pytest.MonkeyPatch, data: bytes
+) -> None:
+    async def scenario() -> None:
+        async with _forwarding(_answer_at_the_end) as forwarding:
+            with socket.create_connection(forwarding.address) as client:
+                async with _opening_late(forwarding, monkeypatch) as forward:
+                    client.sendall(data)
+                    client.shutdown(socket.SHUT_WR)
+                    client.setblocking(False)
+                    await _until(lambda: forward.ended or _waits(forward))
+                assert await _received(client) == b"answer to " + data
+
+    _run(scenario())
+
+
+def test_a_client_that_is_gone_before_the_upstream_is_open_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        tasks = asyncio.all_tasks()
+        async with _forwarding(_echo) as forwarding:
+            with socket.create_connection(forwarding.address) as client:
+                async with _opening_late(forwarding, monkeypatch) as forward:
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                    client.close()
+                    await _until(forward.transport.is_closing)
+            await _until(lambda: asyncio.all_tasks() == tasks)
+            assert forward.other is None
+            assert forwarding.failures == []
 
     _run(scenario())
 
@@ -368,5 +420,5 @@ async def _received(client: socket.socket) -> bytes:
 
 def _reset(writer: _Writer) -> None:
     """Close a connection by a reset."""
-    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     writer.transport.abort()
