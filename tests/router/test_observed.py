@@ -30,7 +30,7 @@ def test_the_shares_are_those_of_a_count_over_all_that_was_stored(
     now_s = (times or [start_s])[-1] + waited_s
     shares = observed.shares("abc", now_s)
     for span, length_s in _SPANS_S.items():
-        seen = {writer: 0 for writer in "abc"}
+        seen = dict.fromkeys("abc", 0)
         for at_s, (_, writer, records) in zip(times, events, strict=True):
             if int(at_s) > int(now_s) - length_s:
                 seen[writer] += records
