@@ -98,3 +98,11 @@ def test_it_is_polled_by_its_pipe_and_drops_nothing(pipe: tuple[AcceptSource, in
     source, writing = pipe
     assert [os.fstat(descriptor).st_ino for descriptor in source.descriptors()] == [os.fstat(writing).st_ino]
     assert (source.kernel_drops(), source.kind) == (0, "accept")
+
+
+def test_closing_it_closes_its_pipe() -> None:
+    reading, writing = os.pipe()
+    AcceptSource(reading).close()
+    with pytest.raises(BrokenPipeError):
+        os.write(writing, b"row")
+    os.close(writing)

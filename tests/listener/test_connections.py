@@ -201,7 +201,7 @@ def test_what_a_client_says_before_the_upstream_is_open_is_passed_on(
                     client.sendall(data)
                     client.shutdown(socket.SHUT_WR)
                     client.setblocking(False)
-                    await _until(lambda: forward.ended or _waits(forward))
+                    await _until(lambda: _waits(forward) if data else forward.ended)
                 assert await _received(client) == b"answer to " + data
 
     _run(scenario())
@@ -296,6 +296,30 @@ def test_an_upstream_that_does_not_read_makes_the_client_wait() -> None:
                 assert upstream.transport.get_write_buffer_size() < _BUFFERED
                 may_read.set()
                 assert await got.get() == _MANY
+
+    _run(scenario())
+
+
+def test_a_client_that_reads_slowly_gets_the_end_of_what_an_upstream_sent_before_it_closed() -> None:
+    answer = _MANY[:40_000]
+
+    async def send_at_the_end(reader: _Reader, writer: _Writer) -> None:
+        await reader.read()
+        writer.write(answer)
+
+    async def scenario() -> None:
+        async with _forwarding(send_at_the_end) as forwarding:
+            with socket.socket() as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                client.connect(forwarding.address)
+                await _until(lambda: bool(forwarding.forwards) and forwarding.forwards[0].other is not None)
+                forward = forwarding.forwards[0]
+                forward.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+                client.shutdown(socket.SHUT_WR)
+                client.setblocking(False)
+                await _until(forward.transport.is_closing)
+                assert forward.transport.get_write_buffer_size() > 0
+                assert await _received(client) == answer
 
     _run(scenario())
 
