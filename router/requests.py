@@ -5,9 +5,9 @@ from typing import Any
 
 import msgpack
 
-from tapfan.columns import shown
 from tapfan.control import ControlError
 from tapfan.logs import Logger
+from tapfan.values import shown
 from tapfan.wire import WireError, unpack
 
 MAX_REQUEST_BYTES = 64 * 1024

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 
 from router.split import Split
-from tapfan.columns import shown
 from tapfan.control import ControlError
-from tapfan.settings import weight
+from tapfan.values import shown, weight
 
 
 class Weights:

@@ -6,13 +6,12 @@ addresses, `base` is the 16 - `width` bytes that all begin with (`width` 0, 4, 8
 prefix is common), followed by each record's own `width` bytes.
 """
 
-import reprlib
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from tapfan.batch import Column, is_constant
+from tapfan.values import shown
 
 NUMBER_WIDTHS = (0, 1, 2, 4, 8)
 ADDRESS_BYTES = 16
@@ -105,11 +104,6 @@ def check_addresses(packed: PackedColumn, count: int) -> None:
     if not widths or not isinstance(base, bytes) or len(base) != ADDRESS_BYTES - width:
         raise ValueError(f"base {shown(base)} and width {shown(width)} are not those of addresses")
     _check_length(packed, count)
-
-
-def shown(value: Any) -> str:
-    """A value that came in, as part of an error's text: short, however large or deeply nested it is."""
-    return f"{reprlib.repr(value):.60}"
 
 
 def _check_length(packed: PackedColumn, count: int) -> None:

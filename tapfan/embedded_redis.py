@@ -57,10 +57,14 @@ def configuration(port: int, run_dir: Path) -> str:
         "save": '""',
         "appendonly": "no",
         "daemonize": "no",
-        "dir": f'"{run_dir}"',
+        "dir": _quoted(str(run_dir)),
         "set-proc-title": "no",
     }
     return "".join(f"{key} {value}\n" for key, value in lines.items())
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _port(writer: WriterSettings) -> int:

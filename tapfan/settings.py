@@ -1,72 +1,39 @@
 """The configuration: tapfan.toml, overridden by TAPFAN_… environment variables, validated as a whole."""
 
-import math
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
-from tapfan import durations
+from tapfan import values
 from tapfan.endpoints import Endpoint
 from tapfan.messages import Name
 from tapfan.wire import MAX_RECORDS
 
 DEFAULT_FILE = Path("tapfan.toml")
-MAX_WEIGHT = 1_000_000_000
 MAX_WRITERS = 1_000
 _PREFIX = "TAPFAN_"
 _FILE_VARIABLE = "TAPFAN_CONFIG"
-_REDIS_SCHEMES = ("redis", "rediss", "unix")
+_MAX_SOCKET_PATH = 107  # bytes, of sockaddr_un
 
 
 class SettingsError(Exception):
     """Raised when the configuration cannot be used: a line for each key, with its value and what is valid."""
 
 
-def weight(value: Any) -> float:
-    """A weight: a finite number from 0 to MAX_WEIGHT. Raises ValueError, saying so."""
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            value = math.nan
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_WEIGHT:
-        raise ValueError(f"must be a finite number from 0 to {MAX_WEIGHT}")
-    return float(value)
+Place = tuple[str | int, ...]  # of a value: keys of tables, and positions in lists
+EndpointName = Literal["records", "shares", "control"]
+ENDPOINTS: tuple[EndpointName, ...] = ("records", "shares", "control")
 
-
-def _seconds(value: Any) -> float:
-    if not isinstance(value, str | int | float):
-        raise ValueError(f"must be {durations.VALID}")
-    return durations.seconds(value)
-
-
-def _endpoint(value: Any) -> Endpoint:
-    if isinstance(value, Endpoint):
-        return value
-    return Endpoint.parse(value if isinstance(value, str) else "")
-
-
-def _redis_url(value: Any) -> str:
-    try:
-        parts = urlsplit(value)
-        valid = parts.scheme in _REDIS_SCHEMES and bool(parts.path if parts.scheme == "unix" else parts.hostname)
-        _ = parts.port
-        if valid and parts.scheme != "unix" and parts.path.strip("/"):
-            valid = parts.path.strip("/").isdigit()
-    except (ValueError, AttributeError, TypeError):
-        valid = False
-    if not valid:
-        raise ValueError("must be a URL such as redis://127.0.0.1:6379/0, rediss://host:6379/0 or unix:///path?db=0")
-    return str(value)
-
-
-Duration = Annotated[float, BeforeValidator(_seconds)]
-Weight = Annotated[float, BeforeValidator(weight)]
-ListenEndpoint = Annotated[Endpoint, BeforeValidator(_endpoint)]
+Duration = Annotated[float, BeforeValidator(values.seconds)]
+Weight = Annotated[float, BeforeValidator(values.weight)]
+WholeNumber = Annotated[int, BeforeValidator(values.count)]
+ListenEndpoint = Annotated[Endpoint, BeforeValidator(values.listen_endpoint)]
+ZmqEndpoint = Annotated[str, BeforeValidator(values.zmq_endpoint)]
 
 
 class _Section(BaseModel):
@@ -85,10 +52,16 @@ class ListenerSettings(_Section):
     serve: Literal["discard", "forward", "none"] = "discard"
     upstream: str | None = None
     linger: Annotated[Duration, Field(ge=0.001, le=10)] = 0.02
-    batch_records: Annotated[int, Field(ge=1, le=MAX_RECORDS)] = 32_768
-    window_records: Annotated[int, Field(ge=MAX_RECORDS, le=10_000_000)] = 500_000
-    ring_bytes: Annotated[int, Field(ge=2 * 2**20, le=2**30)] = 16 * 2**20
+    batch_records: Annotated[WholeNumber, Field(ge=1, le=MAX_RECORDS)] = 32_768
+    window_records: Annotated[WholeNumber, Field(ge=MAX_RECORDS, le=10_000_000)] = 500_000
+    ring_bytes: Annotated[WholeNumber, Field(ge=2 * 2**20, le=2**30)] = 16 * 2**20
     grace: Annotated[Duration, Field(ge=0, le=3600)] = 8.0
+
+    @model_validator(mode="after")
+    def _endpoints_differ(self) -> Self:
+        if len(set(self.listen)) < len(self.listen):
+            raise ValueError(f"listen: the endpoints {', '.join(map(str, self.listen))} must differ")
+        return self
 
     @model_validator(mode="after")
     def _serving_fits(self) -> Self:
@@ -106,14 +79,14 @@ class ListenerSettings(_Section):
 class RouterSettings(_Section):
     """Section [router]: where its sockets are, if not in the run directory."""
 
-    records: str | None = None
-    shares: str | None = None
+    records: ZmqEndpoint | None = None
+    shares: ZmqEndpoint | None = None
 
 
 class ControlSettings(_Section):
     """Section [control]."""
 
-    endpoint: str | None = None
+    endpoint: ZmqEndpoint | None = None
     timeout: Annotated[Duration, Field(ge=0.01, le=600)] = 3.0
 
 
@@ -121,7 +94,7 @@ class WriterSettings(_Section):
     """A section [[writers]]: one Redis, and the part of the records that it gets."""
 
     name: Name
-    redis: Annotated[str, BeforeValidator(_redis_url)]
+    redis: Annotated[str, BeforeValidator(values.redis_url), Field(repr=False)]  # it may hold a password
     weight: Weight
     password: SecretStr | None = None
     password_file: Path | None = None
@@ -140,7 +113,7 @@ class Settings(_Section):
 
     ttl: Annotated[Duration, Field(ge=1, le=31 * 86400)] = 300.0
     layout: Literal["record"] = "record"
-    run_dir: Path = Path("run")
+    run_dir: Annotated[Path, BeforeValidator(values.folder)] = Path("run")
     listener: ListenerSettings = ListenerSettings()
     router: RouterSettings = RouterSettings()
     control: ControlSettings = ControlSettings()
@@ -173,7 +146,7 @@ class Settings(_Section):
         )
         return self.model_copy(update={"run_dir": (folder / self.run_dir).resolve(), "writers": writers})
 
-    def endpoint(self, name: Literal["records", "shares", "control"]) -> str:
+    def endpoint(self, name: EndpointName) -> str:
         """The ZeroMQ endpoint of one of the router's sockets."""
         given = self.control.endpoint if name == "control" else getattr(self.router, name)
         return given or f"ipc://{self.run_dir}/{name}.ipc"
@@ -189,33 +162,62 @@ def load(path: Path | None = None) -> Settings:
         raise SettingsError(f"cannot read the configuration {file}: {error}; {hint}") from error
     except (ValueError, RecursionError) as error:  # not TOML, or beyond what Python reads of it
         raise SettingsError(f"{file}: not valid TOML: {error}") from error
-    _override(content, os.environ)
+    overridden = _override(content, os.environ)
     try:
         settings = Settings.model_validate(content)
     except ValidationError as error:
         # Of a list whose entries are all bad, pydantic says as well that it has too few.
         problems = [item for item in error.errors() if item["type"] != "too_short" or not item["input"]]
-        raise SettingsError("\n".join(f"{file}: {_explain(dict(item))}" for item in problems)) from error
-    return settings.relative_to(file.resolve().parent)
+        lines = (f"{_origin(item['loc'], overridden, file)}: {_explain(dict(item))}" for item in problems)
+        raise SettingsError("\n".join(lines)) from error
+    settings = settings.relative_to(file.resolve().parent)
+    _check_socket_paths(settings)
+    return settings
 
 
-def _override(content: dict[str, Any], environment: "os._Environ[str] | dict[str, str]") -> None:
-    """Put TAPFAN_A__B=value in place of content["a"]["b"]; an entry of a list of tables is found by its name."""
+def _override(content: dict[str, Any], environment: Mapping[str, str]) -> dict[Place, str]:
+    """Put TAPFAN_A__B=value in place of content["a"]["b"]; an entry of a list of tables is found by its name.
+
+    Gives the variable of each place that one was put in.
+    """
+    overridden: dict[Place, str] = {}
     for variable, value in sorted(environment.items()):
         if not variable.startswith(_PREFIX) or variable == _FILE_VARIABLE:
             continue
         *tables, key = variable.removeprefix(_PREFIX).lower().split("__")
-        place: Any = content
+        inside: Any = content
+        place: Place = ()
         for table in tables:
-            if isinstance(place, list):
-                place = next((entry for entry in place if _is_named(entry, table)), None)
+            step: str | int | None = table
+            if isinstance(inside, list):
+                step = next((i for i, entry in enumerate(inside) if _is_named(entry, table)), None)
+                inside = None if step is None else inside[step]
             else:
-                place = place.setdefault(table, {})
-            if not isinstance(place, dict | list):
+                inside = inside.setdefault(table, {})
+            if step is None or not isinstance(inside, dict | list):
                 raise SettingsError(f"the environment variable {variable} names nothing that can be configured")
-        if not isinstance(place, dict):
+            place = (*place, step)
+        if not isinstance(inside, dict):
             raise SettingsError(f"the environment variable {variable} names a list; name one entry and its key")
-        place[key] = value.split(",") if key == "listen" else value
+        inside[key] = value.split(",") if key == "listen" else value
+        overridden[*place, key] = variable
+    return overridden
+
+
+def _origin(place: Place, overridden: Mapping[Place, str], file: Path) -> str:
+    """Where the value at a place comes from."""
+    variables = (variable for known, variable in overridden.items() if place[: len(known)] == known)
+    return next(variables, str(file))
+
+
+def _check_socket_paths(settings: Settings) -> None:
+    for name in ENDPOINTS:
+        path = settings.endpoint(name).removeprefix("ipc://")
+        if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
+            raise SettingsError(
+                f"run_dir = {str(settings.run_dir)!r}: the socket path {path} is longer than {_MAX_SOCKET_PATH} bytes; "
+                "set a shorter run_dir"
+            )
 
 
 def _is_named(entry: Any, name: str) -> bool:

@@ -5,6 +5,7 @@ import sys
 import time
 from pathlib import Path
 
+from tapfan import durations
 from tapfan.control import ControlClient, ControlTimeoutError
 from tapfan.embedded_redis import find_client
 from tapfan.program import EXIT_FAILED, arguments
@@ -31,12 +32,12 @@ def hints(settings: Settings) -> str:
     endpoint = settings.listener.listen[0]
     first = settings.writers[0]
     weights = " ".join(
-        f"{writer.name}={other.weight:g}"
+        f"{writer.name}={other.weight:.15g}"
         for writer, other in zip(settings.writers, reversed(settings.writers), strict=True)
     )
     redis_cli = "redis-cli" if shutil.which("redis-cli") else find_client() or "redis-cli"
     return f"""
-tapfan runs: packets to {endpoint} are stored for {settings.ttl:g} s. In another terminal:
+tapfan runs: packets to {endpoint} are stored for {durations.text(settings.ttl)}. In another terminal:
 
   . .venv/bin/activate
   curl -m 1 http://{endpoint}/     # makes some packets; nothing answers, so curl gives up after 1 s

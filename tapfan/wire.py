@@ -19,10 +19,10 @@ from tapfan.columns import (
     check_numbers,
     pack_addresses,
     pack_numbers,
-    shown,
     unpack_addresses,
     unpack_numbers,
 )
+from tapfan.values import shown
 
 VERSION = 1
 MAX_RECORDS = 65_536  # of one batch; four bytes of its sequence numbers, and 3 MiB on the wire
@@ -111,7 +111,7 @@ def share_number(content: dict[str, Any]) -> tuple[str, int]:
 
 def read_batch(content: dict[str, Any]) -> PackedBatch:
     """The batch of an unpacked map, validated: what is unpacked later is sound. Raises WireError."""
-    if content.get("version") != VERSION:
+    if type(content.get("version")) is not int or content["version"] != VERSION:
         raise WireError(f"version {shown(content.get('version'))}, not {VERSION}")
     stream = content.get("stream")
     if not isinstance(stream, str) or not STREAM_FORM.fullmatch(stream):

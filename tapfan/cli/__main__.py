@@ -11,7 +11,7 @@ from rich.console import Console
 from tapfan.cli import checks, tables
 from tapfan.cli.arguments import weight_vector
 from tapfan.control import ControlClient, ControlError, ControlTimeoutError
-from tapfan.program import EXIT_FAILED, EXIT_USAGE, StartError
+from tapfan.program import EXIT_FAILED, EXIT_USAGE
 from tapfan.settings import Settings, SettingsError, load
 
 EXIT_CODES = "Exit codes: 0 done, 1 no answer from the router, 2 a bad argument, value or configuration."
@@ -71,8 +71,6 @@ def _ask(config: Path | None, ask: Callable[[ControlClient], dict[str, Any]]) ->
     try:
         with ControlClient(settings.endpoint("control"), settings.control.timeout) as client:
             return ask(client)
-    except StartError as error:
-        _fail(str(error), EXIT_USAGE)
     except ControlTimeoutError as error:
         _fail(str(error), EXIT_FAILED)
     except ControlError as error:

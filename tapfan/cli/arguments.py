@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tapfan.settings import weight
+from tapfan.values import weight
 
 _VALID = "NAME=WEIGHT, such as a=30"
 

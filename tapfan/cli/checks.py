@@ -76,8 +76,12 @@ def _bind_problem(address: str, port: int) -> int | None:
 
 def _see_redis(writer: WriterSettings, notes: list[str], problems: list[str]) -> None:
     try:
-        client = redis.Redis(connection_pool=pool(writer, _REDIS_TIMEOUT_S, _REDIS_TIMEOUT_S))
-        with client:
+        connections = pool(writer, _REDIS_TIMEOUT_S, _REDIS_TIMEOUT_S)
+    except OSError as error:
+        problems.append(f"the writer {writer.name} cannot read its password_file: {error}")
+        return
+    try:
+        with redis.Redis(connection_pool=connections) as client:
             version = str(client.info("server")["redis_version"])
     except redis.AuthenticationError as error:
         problems.append(f"{writer.redacted} refuses the writer {writer.name}: {error}")

@@ -18,8 +18,8 @@ def status(result: Mapping[str, Any], console: Console) -> None:
     for name, writer in result["writers"].items():
         writers.add_row(
             name,
-            f"{writer['weight']:g}",
-            f"{writer['configured']:g}",
+            _weight(writer["weight"]),
+            _weight(writer["configured"]),
             _percent(writer["share"]),
             *(_percent(part) for part in writer["observed"].values()),
             f"{writer['stored']:,}",
@@ -53,7 +53,7 @@ def weights(result: Mapping[str, Any], console: Console) -> None:
     """The weights in force, beside those of the configuration."""
     table = _table("writer", ">weight", ">share", ">configured")
     for name, weight in result["weights"].items():
-        table.add_row(name, f"{weight:g}", _percent(result["shares"][name]), f"{result['configured'][name]:g}")
+        table.add_row(name, _weight(weight), _percent(result["shares"][name]), _weight(result["configured"][name]))
     console.print(table)
     console.print(f"version {result['version']}")
 
@@ -90,6 +90,10 @@ def _ledger(ledger: Mapping[str, Any]) -> str:
     ]
     verdict = "balanced" if ledger["balanced"] else "NOT BALANCED"
     return f"ledger: {ledger['captured']:,} captured = {' + '.join(parts)} ({verdict})"
+
+
+def _weight(weight: float) -> str:
+    return f"{weight:.15g}"
 
 
 def _percent(part: float | None) -> str:

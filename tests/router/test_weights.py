@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from router.weights import Weights
 from tapfan.control import ControlError
-from tapfan.settings import MAX_WEIGHT
+from tapfan.values import MAX_WEIGHT
 
 _batch_sizes = st.lists(st.integers(0, 50), max_size=20)
 _vectors = st.lists(st.integers(0, 100), min_size=3, max_size=3).filter(any)

@@ -92,13 +92,6 @@ def test_weights_are_sent_as_one_change_and_shown_as_a_table_or_as_json(patient:
     assert json.loads(for_programs.stdout) == WEIGHTS
 
 
-def test_a_control_endpoint_on_another_host_is_refused_not_a_traceback(configure: Configure) -> None:
-    file = configure('[control]\nendpoint = "tcp://192.0.2.1:7003"\n' + WRITERS)
-    result = _tapfan("status", "--config", file)
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr.startswith("tapfan: the endpoint tcp://192.0.2.1:7003 is refused")
-
-
 def test_a_check_without_problems_ends_with_0(configure: Configure) -> None:
     file = configure('[listener]\nsource = "accept"\n' + WRITERS)
     result = _tapfan("check", "--config", file)

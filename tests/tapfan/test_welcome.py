@@ -12,7 +12,7 @@ from tests.tapfan.conftest import WRITERS, Configure
 
 def test_the_hints_are_of_this_configuration(configure: Configure) -> None:
     text = hints(load(configure('ttl = "90s"\n[listener]\nlisten = ["[::1]:9001", "127.0.0.1:9000"]\n' + WRITERS)))
-    assert "packets to [::1]:9001 are stored for 90 s" in text
+    assert "packets to [::1]:9001 are stored for 90s" in text
     assert "curl -m 1 http://[::1]:9001/" in text
     assert "-u redis://127.0.0.1:7101/0 --scan --pattern 'tcp:*'" in text
 

@@ -1,0 +1,112 @@
+"""Single values that come in from outside: what they must be, and how an error shows them.
+
+Each function gives the value to use, or raises ValueError, saying what is valid.
+"""
+
+import ipaddress
+import math
+import reprlib
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from tapfan import durations
+from tapfan.endpoints import Endpoint
+
+MAX_WEIGHT = 1_000_000_000
+_REDIS_SCHEMES = ("redis", "rediss", "unix")
+_REDIS_OPTIONS = {
+    *("db", "username", "password"),
+    *("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"),
+}
+_REDIS_VALID = (
+    "must be a URL such as redis://127.0.0.1:6379/0, rediss://host:6379/0 or unix:///path?db=0; "
+    f"options after the ?: {', '.join(sorted(_REDIS_OPTIONS))}"
+)
+_ZMQ_VALID = (
+    "must be ipc:///path or tcp://127.0.0.1:port; other hosts need encryption, which this version does not have yet"
+)
+
+
+def weight(value: Any) -> float:
+    """A weight: a finite number from 0 to MAX_WEIGHT, or its text."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            value = math.nan
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_WEIGHT:
+        raise ValueError(f"must be a finite number from 0 to {MAX_WEIGHT}")
+    return float(value)
+
+
+def seconds(value: Any) -> float:
+    """A duration, as `tapfan.durations` reads it."""
+    if not isinstance(value, str | int | float):
+        raise ValueError(f"must be {durations.VALID}")
+    return durations.seconds(value)
+
+
+def count(value: Any) -> Any:
+    """What is to be a whole number; true and false are none, though Python counts with them."""
+    if isinstance(value, bool):
+        raise ValueError("must be a whole number")
+    return value
+
+
+def folder(value: Any) -> Path:
+    """A folder's path."""
+    if not isinstance(value, str | Path) or not str(value):
+        raise ValueError("must be the path of a folder")
+    return Path(value)
+
+
+def listen_endpoint(value: Any) -> Endpoint:
+    """An IP address and port."""
+    if isinstance(value, Endpoint):
+        return value
+    endpoint = Endpoint.parse(value.strip() if isinstance(value, str) else "")
+    if endpoint.address.version == 6 and endpoint.address.ipv4_mapped:
+        raise ValueError(f"must be the IPv4 address itself: {endpoint.address.ipv4_mapped}:{endpoint.port}")
+    return endpoint
+
+
+def redis_url(value: Any) -> str:
+    """The URL of one Redis database, as redis-py takes it."""
+    try:
+        parts = urlsplit(value)
+        options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+        databases = [parts.path.strip("/") if parts.scheme != "unix" else "", options.get("db", "")]
+        valid = (
+            parts.scheme in _REDIS_SCHEMES
+            and bool(parts.path if parts.scheme == "unix" else parts.hostname)
+            and parts.port != 0
+            and options.keys() <= _REDIS_OPTIONS
+            and all(not database or (database.isascii() and database.isdigit()) for database in databases)
+        )
+    except (ValueError, AttributeError, TypeError):
+        valid = False
+    if not valid:
+        raise ValueError(_REDIS_VALID)
+    return str(value)
+
+
+def zmq_endpoint(value: Any) -> str:
+    """A ZeroMQ endpoint on this host."""
+    try:
+        parts = urlsplit(value)
+        if parts.scheme == "ipc":
+            valid = parts.path.startswith("/") and not parts.netloc
+        else:
+            loopback = ipaddress.ip_address(parts.hostname or "").is_loopback
+            valid = parts.scheme == "tcp" and loopback and bool(parts.port) and not parts.path and "@" not in value
+    except (ValueError, AttributeError, TypeError):
+        valid = False
+    if not valid:
+        raise ValueError(_ZMQ_VALID)
+    return str(value)
+
+
+def shown(value: Any) -> str:
+    """A value as part of an error's text: short, however large or deeply nested it is."""
+    return f"{reprlib.repr(value):.60}"

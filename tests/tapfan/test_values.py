@@ -1,0 +1,69 @@
+"""Single values from outside: what is valid is used, and what is not is refused and shown short."""
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tapfan.values import MAX_WEIGHT, shown, weight, zmq_endpoint
+
+
+@pytest.mark.parametrize("bad", ["", "nan", "inf", "-1", "30%", "1e10", None, True, [30], {}, math.nan, 10**400])
+def test_what_is_no_weight_is_refused(bad: Any) -> None:
+    with pytest.raises(ValueError, match="must be a finite number from 0 to 1000000000"):
+        weight(bad)
+
+
+@given(st.one_of(st.integers(0, MAX_WEIGHT), st.floats(0, MAX_WEIGHT)))
+def test_a_weight_is_the_same_as_a_number_and_as_text(value: float) -> None:
+    assert weight(value) == weight(str(value)) == value
+
+
+@pytest.mark.parametrize("good", ["tcp://127.0.0.1:7001", "tcp://127.5.5.5:1", "tcp://[::1]:7001", "ipc:///run/a.ipc"])
+def test_an_endpoint_on_this_host_is_taken(good: str) -> None:
+    assert zmq_endpoint(good) == good
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "tcp://192.0.2.1:7001",
+        "tcp://0.0.0.0:7001",
+        "tcp://*:7001",
+        "tcp://[::]:7001",
+        "tcp://[2001:db8::1]:7001",
+        "tcp://localhost:7001",
+        "tcp://router.example:7001",
+        "tcp://127.0.0.1",
+        "tcp://127.0.0.1:0",
+        "tcp://127.0.0.1:99999",
+        "tcp://127.0.0.1:7001/x",
+        "tcp://127.0.0.1.example:7001",
+        "tcp://user@127.0.0.1:7001",
+        "tcp://[::1:7001",
+        "pgm://127.0.0.1:7001",
+        "inproc://router",
+        "ipc://",
+        "ipc://relative",
+        "127.0.0.1:7001",
+        "",
+        7001,
+        None,
+    ],
+)
+def test_no_other_host_is_reached_or_reachable(bad: Any) -> None:
+    with pytest.raises(
+        ValueError, match=r"must be ipc:///path or tcp://127\.0\.0\.1:port; other hosts need encryption"
+    ):
+        zmq_endpoint(bad)
+
+
+def test_a_bad_value_is_shown_short_however_large_or_deep() -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert len(shown(deep)) <= 60
+    assert len(shown("x" * 1_000_000)) <= 60
+    assert shown(300) == "300"
