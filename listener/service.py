@@ -154,3 +154,4 @@ class Listener:
             self._repeated.warn("kernel_drops", packets=drops - self._drops, then="more ring_bytes may help")
             self._drops = drops
         sockets.sent(self._socket, self._outbox.report(drops, self._source.kind).pack())
+        self._repeated.tell()

@@ -70,6 +70,7 @@ class Router:
             sockets.sent(self._records, listener.address, listener.acknowledgement().pack())
         for writer in self._house.writers.values():
             self._send_shares(writer)
+        self._repeated.tell()
 
     def _messages(self, socket: sockets.Socket) -> list[list[bytes]]:
         """The next messages of a socket."""

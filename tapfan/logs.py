@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 import structlog
@@ -40,14 +41,20 @@ class Repeated:
         self._period_s = period_s
         self._clock = clock
         self._told: dict[str, float] = {}
-        self._since: dict[str, int] = {}
+        self._untold: dict[str, tuple[int, dict[str, Any]]] = {}  # how many, and the last one's fields
         self.counts: dict[str, int] = {}
 
     def warn(self, event: str, **fields: Any) -> None:
         """Count the event, and log it unless that happened less than a period ago."""
         self.counts[event] = self.counts.get(event, 0) + 1
-        self._since[event] = self._since.get(event, 0) + 1
+        count, _ = self._untold.get(event, (0, {}))
+        self._untold[event] = (count + 1, fields)
+        self.tell()
+
+    def tell(self) -> None:
+        """Log what was counted and whose period is over; to be called now and then, for the last of a row."""
         now = self._clock()
-        if now - self._told.get(event, -self._period_s) >= self._period_s:
-            self._log.warning(event, count=self._since.pop(event), **fields)
+        for event in [event for event in self._untold if now - self._told.get(event, -inf) >= self._period_s]:
+            count, fields = self._untold.pop(event)
+            self._log.warning(event, count=count, **fields)
             self._told[event] = now

@@ -122,3 +122,4 @@ class Writer:
             sent=self._inbox.sent,
         )
         sockets.sent(self._socket, report.pack())
+        self._repeated.tell()

@@ -105,3 +105,14 @@ def test_each_event_has_its_own_period_and_its_last_fields() -> None:
     ]
     assert lines == [line | {"log_level": "warning"} for line in expected]
     assert repeated.counts == {"bad": 3, "unknown": 1}
+
+
+def test_the_last_of_a_row_are_told_when_their_period_is_over() -> None:
+    now = [0.0]
+    with capture_logs() as lines:
+        repeated = Repeated(_logger(), 10, lambda: now[0])
+        for now[0] in (0.0, 1.0, 2.0):
+            repeated.warn("bad", peer=now[0])
+        for now[0] in (9.9, 10.0, 30.0):
+            repeated.tell()
+    assert [(line["count"], line["peer"]) for line in lines] == [(1, 0.0), (2, 2.0)]
