@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.house import REPORT_PERIOD_S, House, Listener, Writer
@@ -221,6 +221,7 @@ _ACTIONS = ("start", "report", "batch", "batch", "batch", "store", "store", "sto
 _ODD_ACTIONS = ("wrong_batch", "wrong_stored", "weights", "writer")
 
 
+@settings(max_examples=400)
 @given(st.lists(st.sampled_from(_ACTIONS + _ODD_ACTIONS), max_size=40), st.data())
 def test_the_ledger_adds_up_at_every_moment(actions: list[str], data: st.DataObject) -> None:
     model = _Model()
