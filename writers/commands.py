@@ -15,6 +15,8 @@ from writers.texts import Field, Text, join, length
 
 _NS_A_MS = 1_000_000
 _SEQUENCE_DIGITS = 12
+_EXPIRY_DIGITS = 13
+_LATEST_EXPIRY_MS = np.uint64(10**_EXPIRY_DIGITS - 1)  # the year 2286, which only a clock that is wrong can reach
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ def pack(share: Batch, ttl_ms: int, now_ms: int) -> Commands:
 
     Timestamps must have 19 digits, as all have that are younger than the longest TTL.
     """
-    expiry_ms = share.records.timestamp // np.uint64(_NS_A_MS) + np.uint64(ttl_ms)
+    expiry_ms = np.minimum(share.records.timestamp // np.uint64(_NS_A_MS) + np.uint64(ttl_ms), _LATEST_EXPIRY_MS)
     sequence = np.arange(share.first, share.end, dtype=np.uint64)
     records = share.records
     alive = expiry_ms > now_ms
@@ -57,7 +59,7 @@ def pack(share: Batch, ttl_ms: int, now_ms: int) -> Commands:
     command = (
         *(b"*5\r\n$3\r\nSET\r\n$", digits.decimal(_total_length(key, living)), b"\r\n", *key),
         *(b"\r\n$", digits.decimal(_total_length(value, living)), b"\r\n", *value),
-        *(b"\r\n$4\r\nPXAT\r\n$13\r\n", digits.fixed_decimal(expiry_ms, 13), b"\r\n"),
+        *(b"\r\n$4\r\nPXAT\r\n$13\r\n", digits.fixed_decimal(expiry_ms, _EXPIRY_DIGITS), b"\r\n"),
     )
     return Commands(join(command, living), living, expired)
 
