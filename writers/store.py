@@ -96,6 +96,7 @@ def _wake_for(raw: socket.socket, size: int) -> None:
 
 def _raise_first_error(raw: socket.socket, begun: bytes, count: int) -> None:
     """Read all the replies, so that the connection stays in step, and raise StoreError with the first error."""
+    _wake_for(raw, 1)  # how many bytes there are to come is not known any more
     reader = hiredis.Reader()
     reader.feed(begun)
     errors: list[str] = []

@@ -101,6 +101,8 @@ def test_one_address_for_all_is_one_constant(address: bytes, count: int) -> None
         (b"1.22.133.4", _MAPPED + bytes([1, 22, 133, 4])),
         (b"::", bytes(16)),
         (b"::1", bytes(15) + b"\1"),
+        (b"::1:0:ffff:102:304", bytes(7) + b"\1\0\0\xff\xff" + bytes([1, 2, 3, 4])),
+        (b"1::ffff:102:304", b"\0\1" + bytes(8) + b"\xff\xff" + bytes([1, 2, 3, 4])),
         (b"::102:304", bytes(12) + bytes([1, 2, 3, 4])),
         (b"2001:db8::1", b"\x20\x01\x0d\xb8" + bytes(11) + b"\1"),
         (b"ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", b"\xff" * 16),
