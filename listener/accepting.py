@@ -35,6 +35,10 @@ class AcceptSource:
         rows = np.frombuffer(data, _ROW)
         return Records(*(np.ascontiguousarray(rows[name]) for name in COLUMNS))
 
+    def undecoded(self) -> int:
+        """None: there are no packets to be decoded."""
+        return 0
+
     def kernel_drops(self) -> int:
         """None: TCP makes the senders wait."""
         return 0

@@ -71,7 +71,7 @@ class Outbox:
             self._trusted_report = self._reports + 1
         return lost
 
-    def report(self, kernel_drops: int, source: Literal["capture", "accept"]) -> ListenerReport:
+    def report(self, source: Literal["capture", "accept"], kernel_drops: int, undecoded: int) -> ListenerReport:
         """The next report."""
         self._reports += 1
         return ListenerReport(
@@ -83,5 +83,6 @@ class Outbox:
             expired=self.expired,
             captured=self.end,
             kernel_drops=kernel_drops,
+            undecoded=undecoded,
             source=source,
         )

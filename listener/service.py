@@ -20,7 +20,7 @@ from tapfan.wire import MAX_RECORDS, WireError, unpack
 
 _REPORT_PERIOD_S = 0.5
 _POLL_MS = 100  # how soon a stop is noticed
-_DRAIN_POLL_MS = 10
+_DRAIN_POLL_S = 0.01
 _DRAIN_S = 0.05  # beyond the linger, for what was captured just before the stop
 
 
@@ -96,7 +96,7 @@ class Listener:
             self._server.stop()
         deadline = time.monotonic() + self._settings.linger + _DRAIN_S
         while time.monotonic() < deadline:
-            self._poller.poll(_DRAIN_POLL_MS)
+            time.sleep(_DRAIN_POLL_S)
             self._read()
         if self._server:
             self._server.wait()
@@ -153,5 +153,6 @@ class Listener:
         if drops > self._drops:
             self._repeated.warn("kernel_drops", packets=drops - self._drops, then="more ring_bytes may help")
             self._drops = drops
-        sockets.sent(self._socket, self._outbox.report(drops, self._source.kind).pack())
+        report = self._outbox.report(self._source.kind, drops, self._source.undecoded())
+        sockets.sent(self._socket, report.pack())
         self._repeated.tell()

@@ -29,6 +29,9 @@ class Source(Protocol):
     def read(self) -> Records | None:
         """The next records; None when there are none now."""
 
+    def undecoded(self) -> int:
+        """Packets since the start that passed the filter and gave no record."""
+
     def kernel_drops(self) -> int:
         """Packets that the kernel dropped since the start."""
 

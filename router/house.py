@@ -90,6 +90,8 @@ class House:
         if listener is None:
             listener = Listener(address, report, Stream.begun(report.base, report.expired), now_s)
             self.listeners[report.stream] = listener
+        if report.base > listener.stream.expected:
+            listener.stream.skip_to(report.base, report.expired)
         listener.address, listener.report, listener.reported_s = address, report, now_s
         return listener
 
@@ -167,6 +169,7 @@ class House:
             "health": last.health(now_s),
             "captured": captured,
             "kernel_drops": last.report.kernel_drops,
+            "undecoded": last.report.undecoded,
             "stored": stored,
             "in_flight": captured - stored - expired,
             "spooled": 0,

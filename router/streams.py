@@ -42,6 +42,20 @@ class Stream:
         self.expired += expired
         batch.expired += expired
         batch.shares_left -= 1
+        return self._advance()
+
+    def skip_to(self, base: int, expired: int) -> None:
+        """Count the records from `expected` to `base` as settled: an earlier router has acknowledged them meanwhile.
+
+        `expired`: of all records below `base`, those that the listener knows to have expired.
+        """
+        newly_expired = min(max(0, expired - self.expired), base - self.expected)
+        self.expired += newly_expired
+        self.stored += base - self.expected - newly_expired
+        self.receive(base, 0).expired = newly_expired
+        self._advance()
+
+    def _advance(self) -> bool:
         before = self.acknowledged
         while self._open and not self._open[0].shares_left:
             done = self._open.popleft()

@@ -41,7 +41,8 @@ class ListenerReport(_Message):
     sent: Sequence  # one past the last record sent
     expired: Count  # of the records below base, those that outlived their TTL on the way
     captured: Count  # records in the stream so far, sent or not
-    kernel_drops: Count
+    kernel_drops: Count  # packets that found the capture ring full
+    undecoded: Count  # packets that passed the filter and gave no record
     source: Literal["capture", "accept"]
 
 

@@ -39,10 +39,10 @@ _MAPPED_WORD = int.from_bytes(IPV4_MAPPED_PREFIX[8:], "little")
 
 @dataclass(frozen=True)
 class Decoded:
-    """The records of a block, and how many of its packets could not be decoded."""
+    """The records of a block, and how many of its packets gave none: not whole, or not TCP behind their headers."""
 
     records: Records
-    malformed: int
+    undecoded: int
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def decode(buffer: NDArray[np.uint8], block: Block, endpoints: tuple[Endpoint, .
     else:
         positions = _positions(buffer[: block.size], packets)
     parts = []
-    malformed = packets - len(positions)
+    undecoded = packets - len(positions)
     for kind, chosen in _by_kind(buffer, positions):
         if kind.version == 4:
             records = _decode(_rows(buffer, chosen, _layout(kind, kind.ipv4_header)), kind, kind.ipv4_header)
@@ -90,9 +90,9 @@ def decode(buffer: NDArray[np.uint8], block: Block, endpoints: tuple[Endpoint, .
             records, good = _decode_ipv6(buffer, chosen, kind, endpoints)
         else:
             records, good = Records.empty(), 0
-        malformed += len(chosen) - good
+        undecoded += len(chosen) - good
         parts.append(records)
-    return Decoded(Records.concatenate(parts) if parts else Records.empty(), malformed)
+    return Decoded(Records.concatenate(parts) if parts else Records.empty(), undecoded)
 
 
 def _even_step(block: NDArray[np.uint8], packets: int) -> int:

@@ -1,5 +1,6 @@
 """The listener's source of records by capturing: a ring for each interface."""
 
+from collections import deque
 from typing import Literal
 
 import numpy as np
@@ -20,7 +21,7 @@ class CaptureSource:
 
     def __init__(self, settings: ListenerSettings) -> None:
         self._endpoints = settings.listen
-        self.malformed = 0
+        self._undecoded = 0
         program = build(settings.listen)
         if len(program) > MAX_INSTRUCTIONS:
             raise StartError(
@@ -30,7 +31,7 @@ class CaptureSource:
         # The kernel hands a block over after one to two such periods: half the linger at most.
         retire_ms = max(1, round(settings.linger * 250))
         self._buffer = np.zeros(BUFFER_BYTES, np.uint8)
-        self._rings: list[Ring] = []
+        self._rings: deque[Ring] = deque()
         for interface in choose(settings.listen, settings.interface):
             try:
                 self._rings.append(Ring(interface, program, settings.ring_bytes, retire_ms))
@@ -52,13 +53,19 @@ class CaptureSource:
 
     def read(self) -> Records | None:
         """The records of the next block; None when there is none now."""
-        for ring in self._rings:
+        for _ in range(len(self._rings)):
+            ring = self._rings[0]
+            self._rings.rotate(-1)  # so that no ring has to wait until another is empty
             block = ring.take_into(self._buffer)
             if block is not None:
                 decoded = decode(self._buffer, block, self._endpoints)
-                self.malformed += decoded.malformed
+                self._undecoded += decoded.undecoded
                 return decoded.records
         return None
+
+    def undecoded(self) -> int:
+        """Packets that passed the filter and gave no record."""
+        return self._undecoded
 
     def kernel_drops(self) -> int:
         """Packets that the kernel had to drop since the start, as no block was free."""

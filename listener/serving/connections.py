@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import socket
+import struct
 import time
 from collections.abc import Callable
 from typing import cast
@@ -45,6 +47,12 @@ class Discard(asyncio.BufferedProtocol):
         self._accepted.chunk()
 
 
+def _reset(transport: asyncio.Transport) -> None:
+    """Close with a reset, so that the peer does not take it for the end."""
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
 class _Side(asyncio.Protocol):
     """One side of a forwarded connection: passes bytes, their end, and the need to wait on to the other side."""
 
@@ -81,7 +89,7 @@ class _Side(asyncio.Protocol):
         if self.other and exc is None:
             self.other.transport.close()
         elif self.other:
-            self.other.transport.abort()
+            _reset(self.other.transport)
 
 
 class Forward(_Side):
@@ -90,7 +98,7 @@ class Forward(_Side):
     `failed` is told when the upstream cannot be reached; the client is then cut off.
     """
 
-    def __init__(self, upstream: tuple[str, int], rows: Rows | None, failed: Callable[[OSError], None]) -> None:
+    def __init__(self, upstream: tuple[str, int], rows: Rows | None, failed: Callable[[Exception], None]) -> None:
         self._upstream = upstream
         self._rows = rows
         self._failed = failed
@@ -106,9 +114,9 @@ class Forward(_Side):
         try:
             async with asyncio.timeout(_UPSTREAM_TIMEOUT_S):
                 await loop.create_connection(lambda: _Upstream(self), *self._upstream)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter: a host's name that cannot be one
             self._failed(error)
-            self.transport.abort()
+            _reset(self.transport)
 
     def opened(self, upstream: _Side) -> None:
         """The upstream is there."""

@@ -43,7 +43,7 @@ def _factory(upstream: str | None, rows: Rows | None) -> Callable[[], asyncio.Ba
     host, _, port = upstream.rpartition(":")
     repeated = Repeated(open_log("listener"))
 
-    def failed(error: OSError) -> None:
+    def failed(error: Exception) -> None:
         repeated.warn("upstream_failed", upstream=upstream, problem=str(error) or type(error).__name__)
 
     return lambda: Forward((host.strip("[]"), int(port)), rows, failed)

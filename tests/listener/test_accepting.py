@@ -97,7 +97,7 @@ def test_at_the_end_of_the_pipe_there_are_no_records() -> None:
 def test_it_is_polled_by_its_pipe_and_drops_nothing(pipe: tuple[AcceptSource, int]) -> None:
     source, writing = pipe
     assert [os.fstat(descriptor).st_ino for descriptor in source.descriptors()] == [os.fstat(writing).st_ino]
-    assert (source.kernel_drops(), source.kind) == (0, "accept")
+    assert (source.kernel_drops(), source.undecoded(), source.kind) == (0, 0, "accept")
 
 
 def test_closing_it_closes_its_pipe() -> None:

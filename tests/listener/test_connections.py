@@ -39,7 +39,7 @@ class _Forwarding:
 
     address: _Address
     forwards: list[Forward] = field(default_factory=list)
-    failures: list[OSError] = field(default_factory=list)
+    failures: list[Exception] = field(default_factory=list)
 
     async def connect(self) -> tuple[_Reader, _Writer]:
         """A client's connection."""
@@ -236,6 +236,17 @@ def test_where_the_upstream_is_down_the_client_is_cut_off_and_that_is_told() -> 
     _run(scenario())
 
 
+def test_an_upstream_with_a_name_that_cannot_be_is_told_like_one_that_is_down() -> None:
+    async def scenario() -> None:
+        async with _forwarding_to(("a..b", 80)) as forwarding:
+            reader, writer = await forwarding.connect()
+            with closing(writer):
+                await _cut_off(reader)
+            assert [type(error) for error in forwarding.failures] == [UnicodeError]
+
+    _run(scenario())
+
+
 def test_where_the_upstream_does_not_answer_the_client_is_cut_off_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "_UPSTREAM_TIMEOUT_S", 0.05)
 
@@ -341,7 +352,7 @@ def test_a_client_that_resets_its_connection_ends_the_upstreams() -> None:
     _run(scenario())
 
 
-def test_an_upstream_that_resets_its_connection_ends_the_clients() -> None:
+def test_an_upstream_s_reset_is_a_reset_for_the_client() -> None:
     async def reset(reader: _Reader, writer: _Writer) -> None:
         await reader.readexactly(1)
         _reset(writer)
@@ -351,7 +362,8 @@ def test_an_upstream_that_resets_its_connection_ends_the_clients() -> None:
             reader, writer = await forwarding.connect()
             with closing(writer):
                 writer.write(b"x")
-                await _cut_off(reader)
+                with pytest.raises(ConnectionResetError):
+                    await reader.read()
             assert forwarding.failures == []
 
     _run(scenario())

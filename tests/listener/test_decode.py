@@ -48,7 +48,7 @@ def _expected(made: Sequence[Frame], endpoints: Sequence[Endpoint] = _EVERYWHERE
 def _in_block(made: Sequence[Frame], endpoints: Sequence[Endpoint] = _EVERYWHERE) -> tuple[list[Record], int]:
     """The same, as decoded from a block."""
     found = decoded(*laid_out(made), endpoints)
-    return frames.rows(found.records), found.malformed
+    return frames.rows(found.records), found.undecoded
 
 
 @given(_ANY_FRAMES)
@@ -206,7 +206,7 @@ def test_what_is_not_kept_is_never_read(frame: Frame) -> None:
     whole, _ = laid_out([frame])
     buffer[block.size :] = whole[block.size :]
     found = decoded(buffer, block, _EVERYWHERE)
-    assert (len(found.records), found.malformed) == (0, 1)
+    assert (len(found.records), found.undecoded) == (0, 1)
 
 
 @pytest.mark.parametrize("distance", [0, 8, 80, 144, 2**32 - 8])
@@ -226,7 +226,7 @@ def test_an_imitation_in_place_of_a_packet_that_is_broken_is_no_packet() -> None
     buffer[third + 48] ^= 0xFF  # the family in its address
     found = decoded(buffer, block)
     assert frames.rows(found.records) == _expected(made[:2])[0]
-    assert found.malformed == 2
+    assert found.undecoded == 2
 
 
 def test_a_block_that_does_not_begin_with_a_packet_has_none() -> None:
@@ -234,7 +234,7 @@ def test_a_block_that_does_not_begin_with_a_packet_has_none() -> None:
     buffer, block = laid_out(made)
     for start in _positions(made):
         buffer[start + 48] ^= 0xFF
-    assert (len(decoded(buffer, block).records), decoded(buffer, block).malformed) == (0, 3)
+    assert (len(decoded(buffer, block).records), decoded(buffer, block).undecoded) == (0, 3)
 
 
 @pytest.mark.parametrize("wrong", [0, 8, 100, 2**31, 2**32 - 1])
@@ -244,7 +244,7 @@ def test_the_packets_before_a_broken_distance_are_recorded_and_the_others_are_ma
     buffer[_positions(made)[4] :][:4] = np.frombuffer(struct.pack("<I", wrong), np.uint8)
     found = decoded(buffer, block)
     assert frames.rows(found.records) == _expected(made[:5])[0]
-    assert found.malformed == 4
+    assert found.undecoded == 4
 
 
 @pytest.mark.parametrize("count", [1, 2, 30])
@@ -281,7 +281,7 @@ def test_extension_headers_that_claim_to_reach_beyond_the_buffer_are_malformed(c
     buffer, block = laid_out([*made, last])
     assert block.size == BLOCK_BYTES
     found = decoded(buffer, block, _EVERYWHERE)
-    assert (len(found.records), found.malformed) == (6000, 1)
+    assert (len(found.records), found.undecoded) == (6000, 1)
 
 
 @pytest.mark.parametrize(("mac", "net"), [(0, 106), (81, 106), (107, 106), (92, 513), (92, 65_535), (65_535, 65_535)])
@@ -295,13 +295,13 @@ def test_link_headers_that_cannot_be_are_malformed(frame: Frame, count: int, mac
     for start in _positions(made):
         buffer[start + 24 : start + 28] = np.frombuffer(struct.pack("<HH", mac, net), np.uint8)
     found = decoded(buffer, block, _EVERYWHERE)
-    assert (len(found.records), found.malformed) == (0, count)
+    assert (len(found.records), found.undecoded) == (0, count)
 
 
 @pytest.mark.parametrize("block", [Block(0, 0), Block(0, 4096), Block(5, 0), Block(5, 71)])
 def test_a_block_without_packets_has_no_records(block: Block) -> None:
     found = decoded(frames.filled(b""), block)
-    assert (len(found.records), found.malformed) == (0, 0)
+    assert (len(found.records), found.undecoded) == (0, 0)
 
 
 @given(st.binary(max_size=600), st.integers(0, 20), st.integers(0, 255))
@@ -358,7 +358,7 @@ def test_damage_to_one_packet_leaves_the_others_alone(made: list[Frame], data: s
     others = [frame for i, frame in enumerate(made) if i != broken]
     found = decoded(buffer, block, _EVERYWHERE)
     expected, malformed = _expected(others)
-    assert malformed <= found.malformed <= malformed + 1
+    assert malformed <= found.undecoded <= malformed + 1
     assert not Counter(expected) - Counter(frames.rows(found.records))
     assert len(found.records) <= len(expected) + 1
 
@@ -367,8 +367,8 @@ def _assert_bounded(buffer: frames.Buffer, block: Block) -> None:
     """Decodes without an error, and finds no more packets than there are."""
     found = decoded(buffer, block, _EVERYWHERE)
     frames.rows(found.records)
-    assert 0 <= found.malformed <= block.packets
-    assert len(found.records) + found.malformed <= min(block.packets, block.size // _HEADER_BYTES)
+    assert 0 <= found.undecoded <= block.packets
+    assert len(found.records) + found.undecoded <= min(block.packets, block.size // _HEADER_BYTES)
 
 
 def _imitator(distance: int, repeated: int) -> Frame:

@@ -90,7 +90,7 @@ class _Hop:
             self.there.append(message)
             self.sent.append(unpack(message)["first"])
             self.outbox.mark_sent()
-        self.there.append(self.outbox.report(0, "capture").pack())
+        self.there.append(self.outbox.report("capture", 0, 0).pack())
 
     def deliver(self, count: int) -> None:
         """The next messages arrive."""
@@ -185,7 +185,7 @@ def test_a_loss_is_made_good_once_however_many_acknowledgements_tell_of_it() -> 
     outbox = _outbox(2, 2)
     _send_all(outbox)
     for _ in range(3):
-        outbox.report(0, "capture")
+        outbox.report("capture", 0, 0)
     sent_again = []
     for report in (1, 2, 3):
         outbox.take_acknowledgement(_acknowledgement(outbox, acknowledged=0, expected=0, report=report))
@@ -197,14 +197,14 @@ def test_the_first_answer_after_sending_again_tells_whether_that_was_lost_too() 
     outbox = _outbox(2, 2)
     for report in (1, 2, 3):
         _send_all(outbox)
-        outbox.report(0, "capture")
+        outbox.report("capture", 0, 0)
         assert outbox.take_acknowledgement(_acknowledgement(outbox, acknowledged=0, expected=0, report=report))
 
 
 def test_what_is_stored_before_it_could_be_sent_again_is_not_sent() -> None:
     outbox = _outbox(2, 2, 2)
     _send_all(outbox)
-    outbox.report(0, "capture")
+    outbox.report("capture", 0, 0)
     outbox.take_acknowledgement(_acknowledgement(outbox, acknowledged=0, expected=0))
     assert outbox.sent == 0
     outbox.take_acknowledgement(_acknowledgement(outbox, acknowledged=4, expected=4, report=0))
@@ -215,7 +215,7 @@ def test_what_is_stored_before_it_could_be_sent_again_is_not_sent() -> None:
 def test_sending_again_begins_at_the_first_batch_that_did_not_arrive() -> None:
     outbox = _outbox(3, 3, 3)
     _send_all(outbox)
-    outbox.report(0, "capture")
+    outbox.report("capture", 0, 0)
     assert outbox.take_acknowledgement(_acknowledgement(outbox, acknowledged=0, expected=3))
     assert outbox.sent == 3
     assert _send_all(outbox) == [3, 6]
@@ -232,9 +232,9 @@ def test_a_report_says_what_is_sent_and_what_is_stored() -> None:
     outbox = _outbox(2, 3, 4)
     _send_next(outbox)
     _send_next(outbox)
-    first = outbox.report(7, "capture")
+    first = outbox.report("capture", 7, 2)
     outbox.take_acknowledgement(_acknowledgement(outbox, acknowledged=2, expected=5, expired=1))
-    second = outbox.report(8, "accept")
+    second = outbox.report("accept", 8, 2)
     assert first == ListenerReport(
         name="local",
         stream=f"local.{_EPOCH}",
@@ -244,6 +244,7 @@ def test_a_report_says_what_is_sent_and_what_is_stored() -> None:
         expired=0,
         captured=9,
         kernel_drops=7,
+        undecoded=2,
         source="capture",
     )
     assert second == first.model_copy(
@@ -251,14 +252,14 @@ def test_a_report_says_what_is_sent_and_what_is_stored() -> None:
     )
     assert outbox.in_flight == 7
     assert _send_all(outbox) == [5]
-    assert outbox.report(8, "accept").sent == 9
+    assert outbox.report("accept", 8, 2).sent == 9
 
 
 def test_an_empty_outbox_reports_its_end() -> None:
     outbox = _outbox(4)
     _send_all(outbox)
     outbox.take_acknowledgement(_acknowledgement(outbox, acknowledged=4, expected=4))
-    report = outbox.report(0, "capture")
+    report = outbox.report("capture", 0, 0)
     assert (report.base, report.sent, report.captured, outbox.in_flight) == (4, 4, 4, 0)
     assert outbox.next_unsent() is None
 
@@ -267,7 +268,7 @@ def test_a_batch_is_kept_until_its_last_record_is_stored() -> None:
     outbox = _outbox(10)
     _send_all(outbox)
     outbox.take_acknowledgement(_acknowledgement(outbox, acknowledged=9, expected=10))
-    assert (outbox.in_flight, outbox.report(0, "capture").base) == (1, 0)
+    assert (outbox.in_flight, outbox.report("capture", 0, 0).base) == (1, 0)
     assert outbox.take_acknowledgement(_acknowledgement(outbox, acknowledged=9, expected=0))
     assert _send_all(outbox) == [0]
 
@@ -297,7 +298,7 @@ def test_what_the_receiver_was_not_yet_told_to_be_sent_is_not_lost() -> None:
     """The acknowledgement answers a report from before the last batch was sent."""
     outbox = _outbox(3)
     _send_all(outbox)
-    outbox.report(0, "capture")
+    outbox.report("capture", 0, 0)
     outbox.add(_records(3, 3))
     _send_all(outbox)
     assert not outbox.take_acknowledgement(_acknowledgement(outbox, acknowledged=0, expected=3, sent=3))

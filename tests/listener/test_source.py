@@ -80,13 +80,20 @@ def test_blocks_of_all_rings_are_read_until_there_are_none(rings: list[_Ring], p
     assert capturing.read() is None
 
 
+def test_no_ring_waits_until_another_is_empty(rings: list[_Ring]) -> None:
+    capturing = _capturing()
+    for ring, port in zip(rings, (1, 2), strict=True):
+        ring.blocks += [[ethernet(ipv4(tcp(port)))]] * 3
+    assert [record.source_port for record in _all_records(capturing)] == [1, 2, 1, 2, 1, 2]
+
+
 def test_a_block_of_malformed_packets_is_counted_and_not_the_end(rings: list[_Ring]) -> None:
     capturing = _capturing()
     cut, whole = replace(ethernet(ipv4(tcp())), kept=40), ethernet(ipv4(tcp()))
     rings[0].blocks += [[cut, cut], [whole]]
     rings[1].blocks += [[cut, whole, cut]]
     assert len(_all_records(capturing)) == 2
-    assert capturing.malformed == 4
+    assert capturing.undecoded() == 4
 
 
 def test_drops_and_descriptors_are_of_all_rings(rings: list[_Ring]) -> None:

@@ -44,7 +44,7 @@ class Feeder:
             message = read_message(unpack(b"".join(frames)))
             assert isinstance(message, Acknowledgement)
             self.outbox.take_acknowledgement(message)
-        sockets.sent(self.socket, self.outbox.report(0, "capture").pack())
+        sockets.sent(self.socket, self.outbox.report("capture", 0, 0).pack())
         while (unsent := self.outbox.next_unsent()) is not None and sockets.sent(self.socket, unsent):
             self.outbox.mark_sent()
         return self.outbox.in_flight == 0

@@ -36,6 +36,7 @@ def _listener_report(stream: str = STREAM, **given_fields: Any) -> ListenerRepor
         "expired": 0,
         "captured": 0,
         "kernel_drops": 0,
+        "undecoded": 0,
         "source": "capture",
     }
     return ListenerReport(**fields | given_fields)
@@ -303,7 +304,7 @@ def test_a_new_router_begins_where_the_listener_stands_and_a_known_stream_does_n
         "spooled": 0,
         "balanced": True,
     }
-    house.take_listener_report(_listener_report(base=120, sent=140, captured=150), b"", 0.0)
+    house.take_listener_report(_listener_report(base=90, sent=140, captured=150), b"", 0.0)
     assert house.listeners[STREAM].acknowledgement().expected == 100
 
 
@@ -360,9 +361,22 @@ def test_a_listener_is_up_for_three_periods_after_its_last_report() -> None:
     assert health == ["up", "absent"]
 
 
+def test_what_an_earlier_router_acknowledged_after_the_stream_was_opened_is_not_waited_for() -> None:
+    house = _house(a=1)
+    house.take_listener_report(_listener_report(base=100, sent=300, captured=300), b"", 0.0)
+    listener = house.take_listener_report(_listener_report(base=150, sent=300, expired=3, captured=300), b"", 0.0)
+    acknowledgement = listener.acknowledgement()
+    assert (acknowledgement.acknowledged, acknowledgement.expected, acknowledgement.expired) == (150, 150, 3)
+    assert house.take_batch(a_batch(150, 150))
+    house.take_stored(_stored("a", 0, 150), 0.0)
+    assert listener.acknowledgement().acknowledged == 300
+    ledger = _ledger(house)
+    assert (ledger["captured"], ledger["stored"], ledger["expired"], ledger["balanced"]) == (300, 297, 3, True)
+
+
 def test_the_status_is_as_the_design_says() -> None:
     house = _house(a=30, b=70)
-    house.take_listener_report(_listener_report(captured=1000, kernel_drops=4), b"", 0.0)
+    house.take_listener_report(_listener_report(captured=1000, kernel_drops=4, undecoded=2), b"", 0.0)
     house.take_batch(a_batch(0, 1000))
     house.take_stored(_stored("a", 0, 300), 0.0)
     house.take_stored(_stored("b", 0, 690, 10), 0.0)
@@ -403,6 +417,7 @@ def test_the_status_is_as_the_design_says() -> None:
                 "health": "up",
                 "captured": 1000,
                 "kernel_drops": 4,
+                "undecoded": 2,
                 "stored": 990,
                 "in_flight": 0,
                 "spooled": 0,

@@ -55,3 +55,19 @@ def test_a_stream_begun_in_its_middle_counts_what_an_earlier_router_acknowledged
     assert (stream.acknowledged, stream.stored, stream.expired, stream.acknowledged_expired) == (100, 74, 31, 30)
     assert stream.store(batch, 3, 2)
     assert (stream.acknowledged, stream.stored, stream.expired, stream.acknowledged_expired) == (110, 77, 33, 33)
+
+
+def test_what_is_skipped_is_acknowledged_after_what_is_open() -> None:
+    stream = Stream.begun(100, 30)
+    batch = stream.receive(110, 1)
+    stream.skip_to(150, 34)
+    assert (stream.expected, stream.acknowledged, stream.stored, stream.expired) == (150, 100, 106, 34)
+    assert stream.store(batch, 10, 0)
+    assert (stream.acknowledged, stream.acknowledged_expired) == (150, 34)
+    assert stream.stored + stream.expired == 150
+
+
+def test_no_more_expired_than_was_skipped() -> None:
+    stream = Stream.begun(100, 0)
+    stream.skip_to(110, 50)
+    assert (stream.acknowledged, stream.stored, stream.expired) == (110, 100, 10)

@@ -29,6 +29,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
         expired=counts,
         captured=counts,
         kernel_drops=counts,
+        undecoded=counts,
         source=st.sampled_from(["capture", "accept"]),
     ),
     st.builds(
@@ -66,6 +67,7 @@ REPORT: dict[str, Any] = {
     "expired": 0,
     "captured": 4,
     "kernel_drops": 0,
+    "undecoded": 0,
     "source": "capture",
 }
 WRITER: dict[str, Any] = {
