@@ -96,7 +96,8 @@ class Storing:
             pause = _BACKOFF_S[0]
             while not self._stop.is_set():
                 commands = pack(part, self._ttl_ms, time.time_ns() // 1_000_000)
-                if self._attempt(partial(self._store.set_all, commands)):
+                # What has expired says nothing about Redis, which need not be asked for it.
+                if not commands.count or self._attempt(partial(self._store.set_all, commands)):
                     stored += commands.count
                     expired += commands.expired
                     break
