@@ -22,6 +22,8 @@ class Inbox:
         changed = mark.router != self.router
         if changed:
             self.router, self.expected = mark.router, mark.base
+        # What was stored by an earlier start of ours, and is known only now, is not sent again.
+        self.expected = max(self.expected, mark.base)
         self.unconfirmed = [stored for stored in self.unconfirmed if not changed and stored.number >= mark.base]
         self.mark, self.sent = mark.number, mark.sent
         return changed

@@ -35,11 +35,20 @@ def test_the_first_mark_of_a_router_says_where_to_begin() -> None:
     assert (inbox.router, inbox.expected, inbox.mark, inbox.sent) == (_ROUTER, 5, 7, 9)
 
 
-def test_a_later_mark_is_echoed_and_does_not_move_what_is_expected() -> None:
+@pytest.mark.parametrize("base", [0, 5, 6])
+def test_a_later_mark_is_echoed_and_does_not_move_what_is_expected(base: int) -> None:
     inbox = _begun(base=5)
     inbox.take_share(_ROUTER, 5)
-    assert not inbox.take_mark(_mark(number=8, base=20, sent=30))
+    assert not inbox.take_mark(_mark(number=8, base=base, sent=30))
     assert (inbox.expected, inbox.mark, inbox.sent) == (6, 8, 30)
+
+
+def test_what_the_router_does_not_keep_any_more_is_not_waited_for() -> None:
+    """An earlier start of the writer had stored it, and the router learned that late."""
+    inbox = _begun(base=5)
+    assert not inbox.take_mark(_mark(number=2, base=7, sent=9))
+    assert not inbox.take_share(_ROUTER, 5)
+    assert inbox.take_share(_ROUTER, 7)
 
 
 def test_another_routers_mark_begins_anew() -> None:
