@@ -114,9 +114,24 @@ class _Model:
             seen.captured = max(seen.captured, seen.expected) + data.draw(st.integers(0, 50))
             self._report(seen)
 
-    def _report(self, seen: _Seen) -> None:
+    def acknowledged_elsewhere(self, data: st.DataObject) -> None:
+        """A listener learns only now what an earlier router had stored, and will not send that to this one."""
+        if not self.streams:
+            return
+        seen = data.draw(st.sampled_from(self.streams))
+        count = data.draw(st.integers(1, 20))
+        expired = data.draw(st.integers(0, count))
+        seen.settled |= {seen.expected + at: at < expired for at in range(count)}
+        seen.expected += count
+        self._report(seen, seen.expected, seen.expired + sum(seen.settled.values()))
+
+    def _report(self, seen: _Seen, base: int | None = None, expired: int | None = None) -> None:
         report = _listener_report(
-            seen.stream, base=seen.base, expired=seen.expired, captured=seen.captured, sent=seen.expected
+            seen.stream,
+            base=seen.base if base is None else base,
+            expired=seen.expired if expired is None else expired,
+            captured=seen.captured,
+            sent=seen.expected,
         )
         listener = self.house.take_listener_report(report, b"", 0.0)
         self._assert_acknowledgement(listener, seen)
@@ -219,7 +234,7 @@ class _Model:
 
 
 _ACTIONS = ("start", "report", "batch", "batch", "batch", "store", "store", "store")
-_ODD_ACTIONS = ("wrong_batch", "wrong_stored", "weights", "writer")
+_ODD_ACTIONS = ("acknowledged_elsewhere", "wrong_batch", "wrong_stored", "weights", "writer")
 
 
 @settings(max_examples=400)
