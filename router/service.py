@@ -48,7 +48,7 @@ class Router:
         self._requests = Requests({"status": self._status, "weights": self._weights}, log)
         self._records = sockets.bound(context, zmq.ROUTER, settings.endpoint("records"))
         self._shares = sockets.bound(context, zmq.ROUTER, settings.endpoint("shares"))
-        # Speaks REP's protocol. zmq.REP itself, once fed bytes that are not ZeroMQ's, sends a reply to a wrong peer.
+        # Speaks REP's protocol. zmq.REP itself loses the reply after a peer's bytes that were not ZeroMQ's.
         self._control = sockets.bound(context, zmq.ROUTER, settings.endpoint("control"))
         self._poller = zmq.Poller()
         for socket in (self._records, self._shares, self._control):
