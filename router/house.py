@@ -1,5 +1,6 @@
 """The router's state: streams in, lanes out, weights between, and the status of it all. No socket, no clock."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,12 +64,21 @@ class Listener:
 
 
 @dataclass
+class Earlier:
+    """What a listener's earlier streams came to: all of it is settled."""
+
+    stored: int = 0
+    expired: int = 0
+
+
+@dataclass
 class House:
     """Everything the router knows. Times are seconds of a monotonic clock, handed in."""
 
     weights: Weights
     writers: dict[str, Writer]
     listeners: dict[str, Listener] = field(default_factory=dict)  # by stream
+    earlier: defaultdict[str, Earlier] = field(default_factory=lambda: defaultdict(Earlier))  # by listener
     observed: Observed = field(default_factory=Observed)
 
     def take_batch(self, batch: PackedBatch) -> bool:
@@ -88,12 +98,22 @@ class House:
         """Note a listener's report; the first of a stream opens it."""
         listener = self.listeners.get(report.stream)
         if listener is None:
+            self._sum_up_earlier(report.name, now_s)
             listener = Listener(address, report, Stream.begun(report.base, report.expired), now_s)
             self.listeners[report.stream] = listener
         if report.base > listener.stream.expected:
             listener.stream.skip_to(report.base, report.expired)
         listener.address, listener.report, listener.reported_s = address, report, now_s
         return listener
+
+    def _sum_up_earlier(self, name: str, now_s: float) -> None:
+        """Keep no more than sums of the streams of a listener that have come to their end."""
+        for key, listener in list(self.listeners.items()):
+            ended = listener.stream.acknowledged == listener.stream.expected and listener.health(now_s) == "absent"
+            if listener.report.name == name and ended:
+                self.earlier[name].stored += listener.stream.stored
+                self.earlier[name].expired += listener.stream.expired
+                del self.listeners[key]
 
     def take_writer_report(self, report: WriterReport, address: bytes, now_s: float) -> Mark | None:
         """Note a writer's report; gives the mark to answer with, None for a writer that is not configured."""
@@ -104,9 +124,9 @@ class House:
         return writer.lane.take_report(report)
 
     def take_stored(self, message: Stored, now_s: float) -> Listener | None:
-        """Note a stored share; gives the listener to tell, when there is something to acknowledge."""
+        """Note a stored share; gives the listener to tell, when there is something to acknowledge. Raises WireError."""
         writer = self.writers.get(message.name)
-        kept = writer.lane.take_stored(message.router, message.number, message.stored) if writer else None
+        kept = writer.lane.take_stored(message) if writer else None
         if kept is None:
             return None
         self.observed.count(message.name, message.stored, now_s)
@@ -153,17 +173,17 @@ class House:
         for name in names:
             yield name, [listener for listener in self.listeners.values() if listener.report.name == name]
 
-    @staticmethod
-    def _listener_status(streams: list[Listener], now_s: float) -> dict[str, Any]:
+    def _listener_status(self, streams: list[Listener], now_s: float) -> dict[str, Any]:
         """The sum over a listener's streams; the last is the running one, the others are of earlier starts.
 
         Of an earlier start only what reached the router counts as captured: what it had not sent died with it.
         """
         last = streams[-1]
-        captured = sum(entry.stream.expected for entry in streams[:-1])
+        earlier = self.earlier[last.report.name]
+        captured = earlier.stored + earlier.expired + sum(entry.stream.expected for entry in streams[:-1])
         captured += max(last.report.captured, last.stream.expected)
-        stored = sum(entry.stream.stored for entry in streams)
-        expired = sum(entry.stream.expired for entry in streams)
+        stored = earlier.stored + sum(entry.stream.stored for entry in streams)
+        expired = earlier.expired + sum(entry.stream.expired for entry in streams)
         return {
             "source": last.report.source,
             "health": last.health(now_s),

@@ -4,8 +4,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from router.streams import OpenBatch, Stream
-from tapfan.messages import Mark, WriterReport
-from tapfan.wire import PackedBatch, share_message
+from tapfan.messages import Mark, Stored, WriterReport
+from tapfan.wire import PackedBatch, WireError, share_message
 
 
 @dataclass
@@ -65,11 +65,17 @@ class Lane:
         self._marks += 1
         return Mark(router=self._router, number=self._marks, base=base, sent=self._unsent)
 
-    def take_stored(self, router: str, number: int, stored: int) -> KeptShare | None:
-        """The share with that number is stored; None when that was known, or was another router's."""
-        if router != self._router or number not in self._kept:
+    def take_stored(self, message: Stored) -> KeptShare | None:
+        """The share that the message says is stored; None when that was known, or was another router's.
+
+        Raises WireError when its counts are not those of the share.
+        """
+        kept = self._kept.get(message.number) if message.router == self._router else None
+        if kept is None:
             return None
-        kept = self._kept.pop(number)
+        if message.stored + message.expired != kept.records:
+            raise WireError(f"{message.stored} stored and {message.expired} expired of a share of {kept.records}")
+        del self._kept[message.number]
         self.in_flight -= kept.records
-        self.stored += stored
+        self.stored += message.stored
         return kept

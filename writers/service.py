@@ -55,6 +55,8 @@ class Writer:
     def turn(self) -> None:
         """Wait for messages or outcomes, handle them, and report when it is time."""
         self._poller.poll(_POLL_MS)
+        if not self._storing.runs:
+            raise RuntimeError("the storing thread ended; why is told above")
         self._handle_outcomes()
         while (frames := sockets.received(self._socket)) is not None:
             try:

@@ -55,6 +55,11 @@ class Storing:
         self._thread = threading.Thread(target=self._run, name="storing", daemon=True)
         self._thread.start()
 
+    @property
+    def runs(self) -> bool:
+        """Whether the thread does; only a fault of ours ends it before it is stopped."""
+        return self._thread.is_alive()
+
     def add(self, router: str, number: int, share: Batch) -> None:
         """Store this share after those added before."""
         self._shares.put((router, number, share))

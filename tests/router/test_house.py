@@ -13,6 +13,7 @@ from router.lanes import Lane
 from router.weights import Weights
 from tapfan.control import ControlError
 from tapfan.messages import ListenerReport, Stored, WriterReport
+from tapfan.wire import WireError
 from tests.router.sharing import STREAM, a_batch, read_share
 
 _ROUTER = "0123abcd"
@@ -254,11 +255,43 @@ def test_the_ledger_adds_up_at_every_moment(actions: list[str], data: st.DataObj
 
 
 def test_a_ledger_that_does_not_add_up_says_so() -> None:
-    """A writer that stored other than what its share had."""
     house = _with_a_stream()
     house.take_batch(a_batch(0, 10))
-    house.take_stored(_stored("a", 0, 2), 0.0)
+    house.writers["a"].lane.in_flight -= 1
     assert _ledger(house)["balanced"] is False
+
+
+def test_a_writer_that_stored_other_than_what_its_share_had_is_not_believed() -> None:
+    house = _with_a_stream()
+    house.take_batch(a_batch(0, 10))
+    with pytest.raises(WireError):
+        house.take_stored(_stored("a", 0, 2), 0.0)
+    assert (_ledger(house)["in_flight"], _ledger(house)["balanced"]) == (10, True)
+
+
+def test_of_earlier_streams_that_are_settled_only_the_sums_are_kept() -> None:
+    house = _house(a=1)
+    for start in range(50):
+        now_s = 10.0 * start
+        stream = f"local.{start:08x}"
+        house.take_listener_report(_listener_report(stream), b"", now_s)
+        house.take_batch(a_batch(0, 10, stream))
+        house.take_stored(_stored("a", start, 9, 1), now_s)
+    assert len(house.listeners) == 1
+    ledger = _ledger(house)
+    assert (ledger["captured"], ledger["stored"], ledger["expired"], ledger["balanced"]) == (500, 450, 50, True)
+
+
+def test_an_earlier_stream_that_is_not_settled_is_kept() -> None:
+    house = _house(a=1)
+    house.take_listener_report(_listener_report(), b"", 0.0)
+    house.take_batch(a_batch(0, 10))
+    house.take_listener_report(_listener_report("local.00000002"), b"", 10.0)
+    assert _ledger(house)["in_flight"] == 10
+    house.take_stored(_stored("a", 0, 10), 10.0)
+    house.take_listener_report(_listener_report("local.00000003"), b"", 11.0)
+    assert list(house.listeners) == ["local.00000002", "local.00000003"]
+    assert (_ledger(house)["captured"], _ledger(house)["balanced"]) == (10, True)
 
 
 def test_a_batch_is_split_by_weight_in_contiguous_shares() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from router.lanes import Lane
 from router.streams import OpenBatch, Stream
 from tapfan.messages import Mark, Stored, WriterReport
+from tapfan.wire import WireError
 from tests.router.sharing import a_batch, read_share
 from writers.inbox import Inbox
 
@@ -127,7 +128,7 @@ class _Hop:
                 self.lane.take_report(message)
 
     def _confirm(self, message: Stored) -> None:
-        kept = self.lane.take_stored(message.router, message.number, message.stored)
+        kept = self.lane.take_stored(message)
         if kept is not None:
             assert self.unstored.pop(kept.batch.end) == kept.records == message.stored
 
@@ -311,7 +312,7 @@ def test_a_share_that_could_not_be_sent_is_the_next_once_more() -> None:
 
 def test_a_new_writer_gets_what_is_kept_from_the_oldest_on() -> None:
     lane = _lane(1, 1, 1)
-    lane.take_stored(_EPOCH, 0, 1)
+    lane.take_stored(_stored(_EPOCH, 0, 1))
     mark = lane.take_report(_new_writer())
     assert (mark.router, mark.base, mark.sent) == (_EPOCH, 1, 1)
     assert _send_all(lane) == [1, 2]
@@ -319,8 +320,8 @@ def test_a_new_writer_gets_what_is_kept_from_the_oldest_on() -> None:
 
 def test_a_lane_that_keeps_nothing_lets_a_new_writer_begin_at_its_end() -> None:
     lane = _lane(1, 1)
-    lane.take_stored(_EPOCH, 0, 1)
-    lane.take_stored(_EPOCH, 1, 1)
+    lane.take_stored(_stored(_EPOCH, 0, 1))
+    lane.take_stored(_stored(_EPOCH, 1, 1))
     mark = lane.take_report(_new_writer())
     assert (mark.base, mark.sent) == (2, 2)
     assert _send_all(lane) == []
@@ -343,21 +344,33 @@ def test_a_gap_is_filled_from_its_beginning_and_once_however_many_reports_tell_o
 def test_what_is_stored_while_it_waits_to_be_sent_again_is_not_sent_again() -> None:
     lane = _lane(1, 1, 1)
     lane.take_report(_new_writer())
-    lane.take_stored(_EPOCH, 1, 1)
+    lane.take_stored(_stored(_EPOCH, 1, 1))
     assert _send_all(lane) == [0, 2]
 
 
 @pytest.mark.parametrize(("router", "number"), [("ffffffff", 0), (_EPOCH, 1), (_EPOCH, 2**63 - 1)])
 def test_what_another_router_sent_or_nobody_counts_as_nothing_stored(router: str, number: int) -> None:
     lane = _lane(4)
-    assert lane.take_stored(router, number, 4) is None
+    assert lane.take_stored(_stored(router, number, 4)) is None
     assert (lane.stored, lane.in_flight) == (0, 4)
 
 
 def test_a_share_counts_as_stored_once() -> None:
     lane = _lane(4)
-    kept = lane.take_stored(_EPOCH, 0, 3)
+    kept = lane.take_stored(_stored(_EPOCH, 0, 3, 1))
     assert kept is not None
     assert kept.records == 4
-    assert lane.take_stored(_EPOCH, 0, 3) is None
+    assert lane.take_stored(_stored(_EPOCH, 0, 3, 1)) is None
     assert (lane.stored, lane.in_flight) == (3, 0)
+
+
+@pytest.mark.parametrize(("stored", "expired"), [(3, 0), (4, 1), (0, 0), (2**62, 2**62)])
+def test_counts_that_are_not_those_of_the_share_are_refused(stored: int, expired: int) -> None:
+    lane = _lane(4)
+    with pytest.raises(WireError, match="of a share of 4"):
+        lane.take_stored(_stored(_EPOCH, 0, stored, expired))
+    assert (lane.stored, lane.in_flight) == (0, 4)
+
+
+def _stored(router: str, number: int, stored: int, expired: int = 0) -> Stored:
+    return Stored(name="a", router=router, number=number, stored=stored, expired=expired)
