@@ -10,7 +10,7 @@ import time
 
 from tapfan.endpoints import Endpoint
 from tapfan.logs import Logger
-from tapfan.program import StartError
+from tapfan.program import CannotRunError
 from tapfan.settings import ListenerSettings
 
 _BIND_TIMEOUT_S = 3.0  # the process of a listener that was killed gives the port back a moment later
@@ -22,7 +22,7 @@ _PIPE_BYTES = 2**20
 
 
 class Server:
-    """Binds the endpoints and serves them in a process of its own. Raises StartError.
+    """Binds the endpoints and serves them in a process of its own. Raises CannotRunError.
 
     With `records`, the process writes a row for each accept and chunk to `pipe`.
     """
@@ -34,7 +34,7 @@ class Server:
         try:
             for endpoint in settings.listen:
                 self._sockets.append(_listening(endpoint))
-        except StartError:
+        except CannotRunError:
             self._close_sockets()
             raise
         self._rows: int | None = None
@@ -115,7 +115,7 @@ def _listening(endpoint: Endpoint) -> socket.socket:
             if time.monotonic() < deadline and error.errno == errno.EADDRINUSE:
                 time.sleep(_BIND_RETRY_S)
                 continue
-            raise StartError(f"cannot serve {endpoint}: {error.strerror}; {_advice(error)}") from error
+            raise CannotRunError(f"cannot serve {endpoint}: {error.strerror}; {_advice(error)}") from error
         return listening
 
 

@@ -14,6 +14,7 @@ from tapfan import rundir, sockets
 from tapfan.batch import Records
 from tapfan.logs import Logger, Repeated
 from tapfan.messages import Acknowledgement, read_message
+from tapfan.program import CannotRunError
 from tapfan.settings import ListenerSettings, Settings
 from tapfan.stopping import Stop
 from tapfan.wire import MAX_RECORDS, WireError, unpack
@@ -25,7 +26,7 @@ _DRAIN_S = 0.05  # beyond the linger, for what was captured just before the stop
 
 
 def serve(settings: Settings, log: Logger, stop: Stop) -> None:
-    """Listen until asked to stop, then see that what was captured gets stored. Raises StartError."""
+    """Listen until asked to stop, then see that what was captured gets stored. Raises CannotRunError."""
     chosen = settings.listener
     with rundir.locked(settings.run_dir, f"listener-{chosen.name}"), zmq.Context() as context:
         source, server = open_source(chosen, log)
@@ -35,6 +36,9 @@ def serve(settings: Settings, log: Logger, stop: Stop) -> None:
             while not stop:
                 listener.turn()
             listener.finish()
+        except CannotRunError:
+            listener.deliver()
+            raise
         finally:
             source.close()
             context.destroy()
@@ -91,7 +95,7 @@ class Listener:
             self._server.look_after()
 
     def finish(self) -> None:
-        """Take no more, flush, and wait for the acknowledgements, for as long as the grace allows."""
+        """Take no more, and deliver what was captured."""
         if self._server:
             self._server.stop()
         deadline = time.monotonic() + self._settings.linger + _DRAIN_S
@@ -101,6 +105,10 @@ class Listener:
         if self._server:
             self._server.wait()
             self._read()
+        self.deliver()
+
+    def deliver(self) -> None:
+        """Wait for the acknowledgements of what was captured, for as long as the grace allows."""
         self._next_report_s = 0.0
         deadline = time.monotonic() + self._settings.grace
         while self._outbox.in_flight and time.monotonic() < deadline:

@@ -7,7 +7,7 @@ from listener.capture.source import CaptureSource
 from listener.server import Server
 from tapfan.batch import Records
 from tapfan.logs import Logger
-from tapfan.program import StartError
+from tapfan.program import CannotRunError
 from tapfan.settings import ListenerSettings
 
 _HOW_TO_ALLOW = (
@@ -27,7 +27,7 @@ class Source(Protocol):
         """To be polled for reading."""
 
     def read(self) -> Records | None:
-        """The next records; None when there are none now."""
+        """The next records; None when there are none now. Raises CannotRunError when there will be no more."""
 
     def undecoded(self) -> int:
         """Packets since the start that passed the filter and gave no record."""
@@ -40,7 +40,7 @@ class Source(Protocol):
 
 
 def open_source(settings: ListenerSettings, log: Logger) -> tuple[Source, Server | None]:
-    """The source that the settings ask for, and what serves the endpoints, if anything. Raises StartError.
+    """The source that the settings ask for, and what serves the endpoints, if anything. Raises CannotRunError.
 
     Capturing begins before serving, so that the first connection's first packet is captured.
     """
@@ -61,7 +61,7 @@ def open_source(settings: ListenerSettings, log: Logger) -> tuple[Source, Server
         return capture, None
     try:
         return capture, Server(settings, log, records=False)
-    except StartError:
+    except CannotRunError:
         capture.close()
         raise
 
@@ -71,10 +71,10 @@ def _capture(settings: ListenerSettings, log: Logger) -> CaptureSource | None:
     if settings.source == "accept":
         return None
     try:
-        return CaptureSource(settings)
+        return CaptureSource(settings, log)
     except PermissionError as error:
         if settings.source == "capture" or settings.serve == "none":
-            raise StartError(_HOW_TO_ALLOW) from error
+            raise CannotRunError(_HOW_TO_ALLOW) from error
         log.warning("capture_not_allowed", problem=_HOW_TO_ALLOW, then="accepts the connections itself")
         return None
 

@@ -23,7 +23,7 @@ _MESSAGES_A_TURN = 64  # of one socket, so that no socket holds up the others
 
 
 def serve(settings: Settings, log: Logger, stop: Stop) -> None:
-    """Route until asked to stop. Raises StartError."""
+    """Route until asked to stop. Raises CannotRunError."""
     with rundir.locked(settings.run_dir, "router"), zmq.Context() as context:
         router = Router(settings, log, context)
         log.info("ready", **{name: settings.endpoint(name) for name in ("records", "shares", "control")})

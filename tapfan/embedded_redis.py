@@ -12,7 +12,7 @@ from typing import NoReturn
 from urllib.parse import urlsplit
 
 from tapfan import rundir
-from tapfan.program import StartError, arguments, bad_usage
+from tapfan.program import CannotRunError, arguments, bad_usage
 from tapfan.settings import SettingsError, WriterSettings
 
 _HOW_TO_GET_ONE = (
@@ -22,10 +22,10 @@ _HOW_TO_GET_ONE = (
 
 
 def find_server() -> Path:
-    """The redis-server to run. Raises StartError, naming the package to install."""
+    """The redis-server to run. Raises CannotRunError, naming the package to install."""
     server = _find("redis-server", "valkey-server")
     if server is None:
-        raise StartError(_HOW_TO_GET_ONE)
+        raise CannotRunError(_HOW_TO_GET_ONE)
     return server
 
 
@@ -86,7 +86,7 @@ def main() -> NoReturn:
         port = _port(settings.writer(chosen.name))
         server = find_server()
         rundir.make(settings.run_dir)
-    except (SettingsError, StartError) as error:
+    except (SettingsError, CannotRunError) as error:
         bad_usage(program, error)
     file = settings.run_dir / f"redis-{chosen.name}.conf"
     file.write_text(configuration(port, settings.run_dir), encoding="utf-8")

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import psutil
 
 from tapfan.endpoints import Endpoint
-from tapfan.program import StartError
+from tapfan.program import CannotRunError
 
 _LOOPBACK = "lo"
 
 
 def choose(endpoints: Sequence[Endpoint], named: str | None) -> list[str]:
-    """The named interface, else those with the endpoints' addresses. Raises StartError.
+    """The named interface, else those with the endpoints' addresses. Raises CannotRunError.
 
     Loopback is always among the latter: what this host sends to an address of its own goes there.
     """
@@ -21,7 +21,7 @@ def choose(endpoints: Sequence[Endpoint], named: str | None) -> list[str]:
     }
     if named is not None:
         if named not in addresses:
-            raise StartError(f"there is no interface {named!r}; there are: {', '.join(sorted(addresses))}")
+            raise CannotRunError(f"there is no interface {named!r}; there are: {', '.join(sorted(addresses))}")
         return [named]
     up = {interface for interface, state in psutil.net_if_stats().items() if state.isup}
     chosen = {_LOOPBACK} & up
@@ -33,7 +33,7 @@ def choose(endpoints: Sequence[Endpoint], named: str | None) -> list[str]:
         else:
             found = {interface for interface, own in addresses.items() if str(endpoint.address) in own}
         if not found:
-            raise StartError(
+            raise CannotRunError(
                 f"no interface has the address of {endpoint}; see `ip address`, "
                 "or set interface under [listener] to capture what passes there"
             )

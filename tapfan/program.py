@@ -21,8 +21,8 @@ _KEPT_BYTES = 32 * 2**20
 Service = Callable[[Settings, Logger, Stop], None]
 
 
-class StartError(Exception):
-    """Raised when a program cannot start though its configuration is valid; its text says what to do."""
+class CannotRunError(Exception):
+    """Raised when a program cannot start or go on though its configuration is valid; its text says what to do."""
 
 
 def run(name: str, service: Service, settings: Settings) -> int:
@@ -33,8 +33,8 @@ def run(name: str, service: Service, settings: Settings) -> int:
     with stop_on_signals() as stop:
         try:
             service(settings, log, stop)
-        except StartError as error:
-            log.error("cannot_start", problem=str(error))
+        except CannotRunError as error:
+            log.error("cannot_run", problem=str(error))
             return EXIT_FAILED
     log.info("stopped")
     return 0

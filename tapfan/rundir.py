@@ -6,23 +6,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tapfan.program import StartError
+from tapfan.program import CannotRunError
 
 
 def make(run_dir: Path) -> None:
-    """Make the directory, 0700. Raises StartError."""
+    """Make the directory, 0700. Raises CannotRunError."""
     try:
         run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         run_dir.chmod(0o700)
     except OSError as error:
-        raise StartError(
+        raise CannotRunError(
             f"cannot use run_dir {run_dir}: {error.strerror}; set run_dir to a folder of your own"
         ) from error
 
 
 @contextmanager
 def locked(run_dir: Path, program: str) -> Iterator[None]:
-    """Hold the run directory's lock for a program, so that it runs there once. Raises StartError.
+    """Hold the run directory's lock for a program, so that it runs there once. Raises CannotRunError.
 
     The kernel gives the lock back however the process ends.
     """
@@ -34,7 +34,7 @@ def locked(run_dir: Path, program: str) -> Iterator[None]:
         except OSError as error:
             file.seek(0)
             owner = file.read().strip() or "unknown"
-            raise StartError(f"another {program} (process {owner}) runs in {run_dir}; stop it first") from error
+            raise CannotRunError(f"another {program} (process {owner}) runs in {run_dir}; stop it first") from error
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

@@ -4,7 +4,7 @@ import os
 
 import zmq
 
-from tapfan.program import StartError
+from tapfan.program import CannotRunError
 from tapfan.wire import MAX_MESSAGE_BYTES
 
 _LINGER_MS = 1000  # what a closing socket may still take to send; the default waits for ever
@@ -15,21 +15,21 @@ Socket = zmq.Socket[bytes]
 
 
 def bound(context: zmq.Context[Socket], kind: int, endpoint: str) -> Socket:
-    """A socket of that kind, bound. Raises StartError."""
+    """A socket of that kind, bound. Raises CannotRunError."""
     socket = _configured(context, kind)
     mask = os.umask(0o077)
     try:
         socket.bind(endpoint)
     except zmq.ZMQError as error:
         socket.close(linger=0)
-        raise StartError(f"cannot bind {endpoint}: {error.strerror}") from error
+        raise CannotRunError(f"cannot bind {endpoint}: {error.strerror}") from error
     finally:
         os.umask(mask)
     return socket
 
 
 def connected(context: zmq.Context[Socket], kind: int, endpoint: str, identity: bytes = b"") -> Socket:
-    """A socket of that kind, connecting; the peer may come later. Raises StartError."""
+    """A socket of that kind, connecting; the peer may come later. Raises CannotRunError."""
     socket = _configured(context, kind)
     if identity:
         socket.setsockopt(zmq.IDENTITY, identity)
@@ -39,7 +39,7 @@ def connected(context: zmq.Context[Socket], kind: int, endpoint: str, identity: 
         socket.connect(endpoint)
     except zmq.ZMQError as error:
         socket.close(linger=0)
-        raise StartError(f"cannot connect to {endpoint}: {error.strerror}") from error
+        raise CannotRunError(f"cannot connect to {endpoint}: {error.strerror}") from error
     return socket
 
 

@@ -20,7 +20,7 @@ _POLL_MS = 100  # how soon a stop is noticed
 
 
 def serve(name: str, settings: Settings, log: Logger, stop: Stop) -> None:
-    """Write to the Redis of the writer with that name until asked to stop. Raises StartError."""
+    """Write to the Redis of the writer with that name until asked to stop. Raises CannotRunError."""
     with rundir.locked(settings.run_dir, f"writer-{name}"), zmq.Context() as context:
         writer = Writer(settings.writer(name), settings, log, context)
         log.info("ready", redis=settings.writer(name).redacted)

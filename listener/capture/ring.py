@@ -62,6 +62,7 @@ class Ring:
             self._bytes = np.frombuffer(self._map, np.uint8)
             self._words = np.frombuffer(self._map, np.uint32)
             self._socket.bind((interface, _ETH_P_ALL))
+            self._index = socket.if_nametoindex(interface)
         except BaseException:
             self._socket.close()
             raise
@@ -85,6 +86,18 @@ class Ring:
         words[_STATUS] = _KERNEL
         self._next = (self._next + 1) % self._blocks
         return block
+
+    def is_lost(self) -> bool:
+        """Whether the interface is gone for good: there is none, or another one, of its name."""
+        try:
+            return socket.if_nametoindex(self.interface) != self._index
+        except OSError:
+            return True
+
+    def take_error(self) -> int:
+        """What happened to the interface, as an error number; 0 when nothing did. Until taken, we count as readable."""
+        error: int = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        return error
 
     def count_drops(self) -> int:
         """Packets dropped by the kernel since the start."""

@@ -1,5 +1,6 @@
 """The listener's source of records by capturing: a ring for each interface."""
 
+import os
 from collections import deque
 from typing import Literal
 
@@ -10,21 +11,23 @@ from listener.capture.filter import MAX_INSTRUCTIONS, build
 from listener.capture.ring import Ring
 from tapfan.batch import Records
 from tapfan.interfaces import choose
-from tapfan.program import StartError
+from tapfan.logs import Logger
+from tapfan.program import CannotRunError
 from tapfan.settings import ListenerSettings
 
 
 class CaptureSource:
-    """Captures what is sent to the endpoints. Raises StartError, and PermissionError without CAP_NET_RAW."""
+    """Captures what is sent to the endpoints. Raises CannotRunError, and PermissionError without CAP_NET_RAW."""
 
     kind: Literal["capture"] = "capture"
 
-    def __init__(self, settings: ListenerSettings) -> None:
+    def __init__(self, settings: ListenerSettings, log: Logger) -> None:
         self._endpoints = settings.listen
+        self._log = log
         self._undecoded = 0
         program = build(settings.listen)
         if len(program) > MAX_INSTRUCTIONS:
-            raise StartError(
+            raise CannotRunError(
                 f"listen has more endpoints than the kernel's filter can hold ({len(program)} instructions, at most "
                 f"{MAX_INSTRUCTIONS}); a wildcard address takes fewer"
             )
@@ -40,7 +43,7 @@ class CaptureSource:
                 raise
             except OSError as error:
                 self.close()
-                raise StartError(f"cannot capture on {interface}: {error.strerror or error}") from error
+                raise CannotRunError(f"cannot capture on {interface}: {error.strerror or error}") from error
 
     @property
     def interfaces(self) -> list[str]:
@@ -52,7 +55,7 @@ class CaptureSource:
         return [ring.fileno() for ring in self._rings]
 
     def read(self) -> Records | None:
-        """The records of the next block; None when there is none now."""
+        """The records of the next block; None when there is none now. Raises CannotRunError without an interface."""
         for _ in range(len(self._rings)):
             ring = self._rings[0]
             self._rings.rotate(-1)  # so that no ring has to wait until another is empty
@@ -61,7 +64,18 @@ class CaptureSource:
                 decoded = decode(self._buffer, block, self._endpoints)
                 self._undecoded += decoded.undecoded
                 return decoded.records
+        self._see_errors()
         return None
+
+    def _see_errors(self) -> None:
+        for ring in self._rings:
+            error = ring.take_error()
+            if error and ring.is_lost():
+                raise CannotRunError(f"the interface {ring.interface}, on which packets were captured, is gone")
+            if error:
+                self._log.warning(
+                    "interface_error", interface=ring.interface, problem=os.strerror(error), then="waits for it"
+                )
 
     def undecoded(self) -> int:
         """Packets that passed the filter and gave no record."""

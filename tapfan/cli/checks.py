@@ -7,7 +7,7 @@ from typing import Any
 import redis
 
 from tapfan import durations, interfaces
-from tapfan.program import StartError
+from tapfan.program import CannotRunError
 from tapfan.redis_connection import OLDEST_VERSION, pool
 from tapfan.settings import ListenerSettings, Settings, WriterSettings
 
@@ -48,7 +48,7 @@ def _listening(listener: ListenerSettings, notes: list[str], problems: list[str]
     if source == "capture":
         try:
             where += " on " + ", ".join(interfaces.choose(listener.listen, listener.interface))
-        except StartError as error:
+        except CannotRunError as error:
             problems.append(str(error))
     to = f" to {listener.upstream}" if listener.upstream else ""
     return f"{where}: source {source}, serve {listener.serve}{to}"

@@ -11,7 +11,7 @@ from listener import server
 from listener.server import Server
 from tapfan.endpoints import Endpoint
 from tapfan.logs import Logger
-from tapfan.program import StartError
+from tapfan.program import CannotRunError
 from tapfan.settings import ListenerSettings
 
 
@@ -37,7 +37,7 @@ def _of(listening: socket.socket) -> str:
 
 @pytest.mark.usefixtures("_impatient")
 def test_a_port_in_use_is_told_with_how_to_see_who_has_it(occupied: socket.socket, log: Logger) -> None:
-    with pytest.raises(StartError) as told:
+    with pytest.raises(CannotRunError) as told:
         Server(_settings(_of(occupied)), log, records=False)
     assert str(told.value).startswith(f"cannot serve {_of(occupied)}: Address already in use; ")
     assert "`ss -ltnp`" in str(told.value)
@@ -47,7 +47,7 @@ def test_a_port_in_use_is_told_with_how_to_see_who_has_it(occupied: socket.socke
 @pytest.mark.parametrize("foreign", ["192.0.2.1:9000", "[2001:db8::1]:9000"])
 def test_an_address_of_another_host_is_told_at_once(foreign: str, log: Logger) -> None:
     begun_s = time.monotonic()
-    with pytest.raises(StartError) as told:
+    with pytest.raises(CannotRunError) as told:
         Server(_settings(foreign), log, records=False)
     assert str(told.value).startswith(f"cannot serve {foreign}: Cannot assign requested address; ")
     assert str(told.value).endswith("listen under [listener] must name addresses of this host")
@@ -61,7 +61,7 @@ def test_a_port_without_the_right_to_it_is_told_with_what_it_needs(
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(socket.socket, "bind", refuse)
-    with pytest.raises(StartError, match="ports below 1024 need root or CAP_NET_BIND_SERVICE"):
+    with pytest.raises(CannotRunError, match="ports below 1024 need root or CAP_NET_BIND_SERVICE"):
         Server(_settings(_of(occupied)), log, records=False)
 
 
@@ -69,7 +69,7 @@ def test_a_port_without_the_right_to_it_is_told_with_what_it_needs(
 def test_where_one_endpoint_fails_the_others_are_given_back(occupied: socket.socket, log: Logger) -> None:
     with socket.create_server(("127.0.0.1", 0)) as trial:
         free = _of(trial)
-    with pytest.raises(StartError):
+    with pytest.raises(CannotRunError):
         Server(_settings(free, _of(occupied)), log, records=False)
     server._listening(Endpoint.parse(free)).close()
 

@@ -1,17 +1,21 @@
 """Reading from several rings, which are given here as the blocks that they have."""
 
+import errno
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from listener.capture import source
 from listener.capture.filter import Instruction
 from listener.capture.ring import Block
 from listener.capture.source import CaptureSource
 from tapfan.endpoints import Endpoint
+from tapfan.program import CannotRunError
 from tapfan.settings import ListenerSettings
 from tests.listener import frames
 from tests.listener.frames import Frame, ethernet, ipv4, ipv6, laid_out, reference, tcp
@@ -28,6 +32,8 @@ class _Ring:
         self.retire_ms = retire_ms
         self.blocks: deque[list[Frame]] = deque()
         self.drops = 0
+        self.error = 0
+        self.lost = False
 
     def fileno(self) -> int:
         return _INTERFACES.index(self.interface)
@@ -38,6 +44,13 @@ class _Ring:
         content, block = laid_out(self.blocks.popleft(), noise=0xEE)
         buffer[: block.size] = content[: block.size]
         return block
+
+    def take_error(self) -> int:
+        error, self.error = self.error, 0
+        return error
+
+    def is_lost(self) -> bool:
+        return self.lost
 
     def count_drops(self) -> int:
         return self.drops
@@ -58,7 +71,7 @@ def rings(monkeypatch: pytest.MonkeyPatch) -> list[_Ring]:
 
 
 def _capturing(**values: Any) -> CaptureSource:
-    return CaptureSource(ListenerSettings(listen=(Endpoint.parse("[::]:9000"),), **values))
+    return CaptureSource(ListenerSettings(listen=(Endpoint.parse("[::]:9000"),), **values), structlog.get_logger())
 
 
 def _all_records(capturing: CaptureSource) -> list[frames.Record]:
@@ -94,6 +107,26 @@ def test_a_block_of_malformed_packets_is_counted_and_not_the_end(rings: list[_Ri
     rings[1].blocks += [[cut, whole, cut]]
     assert len(_all_records(capturing)) == 2
     assert capturing.undecoded() == 4
+
+
+def test_an_interface_that_is_down_is_told_once_and_waited_for(rings: list[_Ring]) -> None:
+    capturing = _capturing()
+    rings[1].error = errno.ENETDOWN
+    with capture_logs() as lines:
+        assert capturing.read() is None
+        assert capturing.read() is None
+    assert [(line["event"], line["interface"], line["problem"]) for line in lines] == [
+        ("interface_error", rings[1].interface, "Network is down")
+    ]
+
+
+def test_an_interface_that_is_gone_ends_it_after_what_was_captured_is_read(rings: list[_Ring]) -> None:
+    capturing = _capturing()
+    rings[0].blocks.append([ethernet(ipv4(tcp()))])
+    rings[1].error, rings[1].lost = errno.ENETDOWN, True
+    assert capturing.read() is not None
+    with pytest.raises(CannotRunError, match=f"the interface {rings[1].interface}, on which .* is gone"):
+        capturing.read()
 
 
 def test_drops_and_descriptors_are_of_all_rings(rings: list[_Ring]) -> None:

@@ -17,7 +17,7 @@ from listener.sources import open_source
 from tapfan.endpoints import Endpoint
 from tapfan.interfaces import choose
 from tapfan.logs import Logger
-from tapfan.program import StartError
+from tapfan.program import CannotRunError
 from tapfan.settings import ListenerSettings
 
 
@@ -49,7 +49,7 @@ class _Ring:
 class _Server:
     """Stands for the serving process; `error`: what starting it raises."""
 
-    error: StartError | None = None
+    error: CannotRunError | None = None
 
     def __init__(self, _settings: ListenerSettings, _log: Logger, records: bool) -> None:
         if self.error:
@@ -104,7 +104,7 @@ def test_without_the_right_to_capture_insisting_on_it_is_an_error_that_says_what
     rings: _Rings, log: Logger, settings: dict[str, str]
 ) -> None:
     rings.refused["lo"] = PermissionError()
-    with pytest.raises(StartError, match=r"needs CAP_NET_RAW: .* or set source = .accept."):
+    with pytest.raises(CannotRunError, match=r"needs CAP_NET_RAW: .* or set source = .accept."):
         open_source(_settings(**settings), log)
     assert rings.open == []
 
@@ -121,8 +121,8 @@ def test_beside_another_server_nothing_is_served(log: Logger) -> None:
 
 
 def test_where_serving_fails_capturing_is_given_up(rings: _Rings, log: Logger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_Server, "error", StartError("port in use"))
-    with pytest.raises(StartError, match="port in use"):
+    monkeypatch.setattr(_Server, "error", CannotRunError("port in use"))
+    with pytest.raises(CannotRunError, match="port in use"):
         open_source(_settings(), log)
     assert rings.open == []
 
@@ -138,14 +138,14 @@ def test_an_interface_that_cannot_be_captured_on_is_named_and_the_others_are_giv
     rings: _Rings, log: Logger, error: OSError, told: str
 ) -> None:
     rings.refused["lo"] = error
-    with pytest.raises(StartError, match=told):
+    with pytest.raises(CannotRunError, match=told):
         open_source(_settings(), log)
     assert rings.open == []
 
 
 def test_a_missing_interface_is_told_with_those_that_there_are(log: Logger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "choose", choose)
-    with pytest.raises(StartError) as told:
+    with pytest.raises(CannotRunError) as told:
         open_source(_settings(interface="tapfan-none"), log)
     assert str(told.value).startswith("there is no interface 'tapfan-none'; there are: ")
     assert {name for _, name in socket.if_nameindex()} <= set(str(told.value).partition("there are: ")[2].split(", "))
@@ -153,5 +153,5 @@ def test_a_missing_interface_is_told_with_those_that_there_are(log: Logger, monk
 
 def test_more_endpoints_than_the_filter_can_hold_is_an_error_that_says_what_takes_fewer(log: Logger) -> None:
     endpoints = tuple(Endpoint.parse(f"127.0.0.1:{1000 + i}") for i in range(1000))
-    with pytest.raises(StartError, match=r"\(\d+ instructions, at most 4096\); a wildcard address takes fewer"):
+    with pytest.raises(CannotRunError, match=r"\(\d+ instructions, at most 4096\); a wildcard address takes fewer"):
         open_source(_settings(listen=endpoints), log)

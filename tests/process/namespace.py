@@ -5,6 +5,9 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
+
+_MADE = count()
 
 
 @dataclass(frozen=True)
@@ -17,11 +20,15 @@ class Namespace:
     address: str
     address6: str
 
+    def ip(self, command: str) -> None:
+        """Run a command of `ip` in it."""
+        _run("ip", "-netns", self.name, *command.split())
+
 
 @contextmanager
 def namespace() -> Iterator[Namespace]:
     """Make a namespace, and remove it afterwards."""
-    number = os.getpid() % 60_000
+    number = (os.getpid() + 7919 * next(_MADE)) % 60_000
     net = f"10.213.{number % 250}"
     net6 = f"fd00:7a:{number:x}:"
     space = Namespace(f"tapfan{number}", f"tf{number}o", f"tf{number}i", f"{net}.2", f"{net6}:2")
@@ -37,7 +44,7 @@ def namespace() -> Iterator[Namespace]:
             f"link set {space.inside} up",
             "link set lo up",
         ):
-            _run("ip", "-netns", space.name, *command.split())
+            space.ip(command)
         yield space
     finally:
         subprocess.run(["ip", "link", "del", space.outside], check=False, stderr=subprocess.DEVNULL)

@@ -1,14 +1,16 @@
 """Capturing real packets, in a network namespace of its own."""
 
+import os
 import socket
 import struct
 import time
 
 import pytest
 
+from tapfan.program import EXIT_FAILED
 from tests.process.conftest import StartPrograms
-from tests.process.namespace import Namespace
-from tests.process.running import Programs, wait_for
+from tests.process.namespace import Namespace, namespace
+from tests.process.running import DEADLINE_S, Programs, wait_for
 from tests.process.stored import Stored, stored
 from tests.process.traffic import connections
 
@@ -77,6 +79,23 @@ def test_beside_another_server_and_on_every_address(start: StartPrograms, space:
     found = stored(programs)
     assert [record.destination for record in found] == [space.address, space.address6]
     assert [record.value["flags"] for record in found] == ["S", "S"]
+
+
+def test_an_interface_that_goes_down_is_waited_for_and_one_that_is_gone_ends_the_listener(start: StartPrograms) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("a network namespace needs root")
+    with namespace() as own:
+        programs = start(listener={"listen": [f"{own.address}:{_PORT}"], "source": "capture"}, netns=own.name)
+        connections(1, _PORT, own.address)
+        own.ip(f"link set {own.inside} down")
+        wait_for(lambda: "Network is down" in programs.log("listener"), "it says so")
+        own.ip(f"link set {own.inside} up")
+        connections(1, _PORT, own.address)
+        wait_for(lambda: [record.value["flags"] for record in stored(programs)].count("S") == 2, "it goes on")
+        own.ip(f"link del {own.inside}")
+        assert programs.processes.pop("listener").wait(DEADLINE_S) == EXIT_FAILED
+        assert f"the interface {own.inside}, on which packets were captured, is gone" in programs.log("listener")
+        assert programs.status()["ledger"]["in_flight"] == 0
 
 
 def _complete(programs: Programs, segments: int) -> list[Stored] | None:

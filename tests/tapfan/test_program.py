@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from tapfan.logs import Logger
-from tapfan.program import EXIT_FAILED, EXIT_USAGE, StartError, arguments, run
+from tapfan.program import EXIT_FAILED, EXIT_USAGE, CannotRunError, arguments, run
 from tapfan.settings import Settings, load
 from tapfan.stopping import Stop
 from tests.tapfan.conftest import WRITERS, Configure
@@ -76,15 +76,15 @@ def test_a_service_that_a_signal_stops_ends_with_0(configure: Configure, capsys:
     assert [line.split("event=")[1] for line in err.splitlines()] == ["ready", "stopped"]
 
 
-def test_a_service_that_cannot_start_ends_with_1_and_says_why(
+def test_a_service_that_cannot_run_ends_with_1_and_says_why(
     configure: Configure, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def service(_settings: Settings, _log: Logger, _stop: Stop) -> None:
-        raise StartError("the port is in use; stop what uses it")
+        raise CannotRunError("the port is in use; stop what uses it")
 
     assert run("router", service, load(configure(WRITERS))) == EXIT_FAILED == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert 'level=error program=router event=cannot_start problem="the port is in use; stop what uses it"' in line
+    assert 'level=error program=router event=cannot_run problem="the port is in use; stop what uses it"' in line
 
 
 def test_a_bug_in_a_service_is_not_hidden(configure: Configure) -> None:

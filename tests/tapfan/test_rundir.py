@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tapfan import rundir
-from tapfan.program import StartError
+from tapfan.program import CannotRunError
 
 
 def test_the_directory_is_for_nobody_else_also_when_it_was_there(tmp_path: Path) -> None:
@@ -21,14 +21,16 @@ def test_the_directory_is_for_nobody_else_also_when_it_was_there(tmp_path: Path)
 def test_a_directory_that_cannot_be_is_named_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "run"):
-        with pytest.raises(StartError, match=f"cannot use run_dir {folder}: .*set run_dir to a folder of your own"):
+        with pytest.raises(CannotRunError, match=f"cannot use run_dir {folder}: .*set run_dir to a folder of your own"):
             rundir.make(folder)
 
 
 def test_a_second_lock_is_refused_with_the_process_to_stop(tmp_path: Path) -> None:
     with (
         rundir.locked(tmp_path, "router"),
-        pytest.raises(StartError, match=rf"another router \(process {os.getpid()}\) runs in {tmp_path}; stop it first"),
+        pytest.raises(
+            CannotRunError, match=rf"another router \(process {os.getpid()}\) runs in {tmp_path}; stop it first"
+        ),
         rundir.locked(tmp_path, "router"),
     ):
         pytest.fail("locked twice")
@@ -37,7 +39,7 @@ def test_a_second_lock_is_refused_with_the_process_to_stop(tmp_path: Path) -> No
 def test_a_refused_lock_leaves_the_first_one_as_it_was(tmp_path: Path) -> None:
     with rundir.locked(tmp_path, "router"):
         for _ in range(2):
-            with pytest.raises(StartError, match=f"process {os.getpid()}"), rundir.locked(tmp_path, "router"):
+            with pytest.raises(CannotRunError, match=f"process {os.getpid()}"), rundir.locked(tmp_path, "router"):
                 pytest.fail("locked twice")
 
 

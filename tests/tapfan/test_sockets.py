@@ -8,7 +8,7 @@ import pytest
 import zmq
 
 from tapfan import sockets
-from tapfan.program import StartError
+from tapfan.program import CannotRunError
 
 _WAIT_MS = 5_000
 make_either = pytest.mark.parametrize("make", [sockets.bound, sockets.connected])
@@ -33,18 +33,18 @@ def opened() -> Iterator[Opened]:
 @make_either
 @pytest.mark.parametrize("endpoint", ["ipc://", "tcp://user@127.0.0.1:7001"])
 def test_an_endpoint_that_zeromq_refuses_is_named(make: Make, endpoint: str, opened: Opened) -> None:
-    with pytest.raises(StartError, match=f"cannot (bind|connect to) {endpoint}: "):
+    with pytest.raises(CannotRunError, match=f"cannot (bind|connect to) {endpoint}: "):
         opened(make, zmq.ROUTER, endpoint)
 
 
 def test_an_endpoint_in_use_is_named(opened: Opened) -> None:
     endpoint = _bound_somewhere(opened, "127.0.0.1")[1]
-    with pytest.raises(StartError, match=f"cannot bind {endpoint}: Address already in use"):
+    with pytest.raises(CannotRunError, match=f"cannot bind {endpoint}: Address already in use"):
         opened(sockets.bound, zmq.ROUTER, endpoint)
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path, opened: Opened) -> None:
-    with pytest.raises(StartError, match=r"cannot bind ipc://.*/absent/router\.ipc: No such file or directory"):
+    with pytest.raises(CannotRunError, match=r"cannot bind ipc://.*/absent/router\.ipc: No such file or directory"):
         opened(sockets.bound, zmq.ROUTER, f"ipc://{tmp_path}/absent/router.ipc")
 
 
@@ -83,7 +83,7 @@ def _bound_somewhere(opened: Opened, host: str) -> tuple[sockets.Socket, str]:
     for port in range(30_000, 60_000, 7):
         try:
             return opened(sockets.bound, zmq.ROUTER, f"tcp://{host}:{port}"), f"tcp://{host}:{port}"
-        except StartError as error:
+        except CannotRunError as error:
             if "in use" not in str(error):
                 raise
     raise AssertionError("no port is free")
