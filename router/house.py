@@ -1,7 +1,6 @@
-"""The router's state: streams in, lanes out, weights between, and the status of it all. No socket, no clock."""
+"""The router's state: streams in, lanes out, and the weights between. No socket, no clock."""
 
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -145,73 +144,4 @@ class House:
             "weights": dict(self.weights.current),
             "configured": dict(self.weights.configured),
             "shares": self.weights.shares(),
-        }
-
-    def status(self, now_s: float) -> dict[str, Any]:
-        """The `status` command: writers, listeners and the ledger, which adds up at every moment."""
-        listeners = {name: self._listener_status(streams, now_s) for name, streams in self._by_name()}
-        ledger: dict[str, Any] = {
-            key: sum(entry[key] for entry in listeners.values())
-            for key in ("captured", "stored", "expired", "dropped", "in_flight", "spooled")
-        }
-        # Two countings of the same: what the lanes hold, and what the streams received and have not seen stored.
-        in_lanes = sum(writer.lane.in_flight for writer in self.writers.values())
-        unsettled = sum(
-            entry.stream.expected - entry.stream.stored - entry.stream.expired for entry in self.listeners.values()
-        )
-        settled = sum(ledger[key] for key in ("stored", "expired", "dropped", "in_flight", "spooled"))
-        ledger["balanced"] = in_lanes == unsettled and ledger["captured"] == settled
-        return {
-            "version": self.weights.version,
-            "writers": self._writers_status(now_s),
-            "listeners": listeners,
-            "ledger": ledger,
-        }
-
-    def _by_name(self) -> Iterator[tuple[str, list[Listener]]]:
-        names = dict.fromkeys(listener.report.name for listener in self.listeners.values())
-        for name in names:
-            yield name, [listener for listener in self.listeners.values() if listener.report.name == name]
-
-    def _listener_status(self, streams: list[Listener], now_s: float) -> dict[str, Any]:
-        """The sum over a listener's streams; the last is the running one, the others are of earlier starts.
-
-        Of an earlier start only what reached the router counts as captured: what it had not sent died with it.
-        """
-        last = streams[-1]
-        earlier = self.earlier[last.report.name]
-        captured = earlier.stored + earlier.expired + sum(entry.stream.expected for entry in streams[:-1])
-        captured += max(last.report.captured, last.stream.expected)
-        stored = earlier.stored + sum(entry.stream.stored for entry in streams)
-        expired = earlier.expired + sum(entry.stream.expired for entry in streams)
-        return {
-            "source": last.report.source,
-            "health": last.health(now_s),
-            "captured": captured,
-            "kernel_drops": last.report.kernel_drops,
-            "undecoded": last.report.undecoded,
-            "stored": stored,
-            "in_flight": captured - stored - expired,
-            "spooled": 0,
-            "expired": expired,
-            "dropped": 0,
-        }
-
-    def _writers_status(self, now_s: float) -> dict[str, Any]:
-        shares = self.weights.shares()
-        observed = self.observed.shares(self.writers, now_s)
-        return {
-            name: {
-                "redis": writer.redis,
-                "configured": self.weights.configured[name],
-                "weight": self.weights.current[name],
-                "share": shares[name],
-                "observed": observed[name],
-                "state": "ready",
-                "health": writer.health(now_s),
-                "reason": writer.report.reason if writer.report else "has not reported yet",
-                "stored": writer.lane.stored,
-                "in_flight": writer.lane.in_flight,
-            }
-            for name, writer in self.writers.items()
         }

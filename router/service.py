@@ -9,6 +9,7 @@ import zmq
 from router.house import House, Listener, Writer
 from router.lanes import Lane
 from router.requests import Requests, split_envelope
+from router.status import status
 from router.weights import Weights
 from tapfan import rundir, sockets
 from tapfan.control import ControlError
@@ -136,7 +137,7 @@ class Router:
 
     def _status(self, arguments: dict[str, object]) -> dict[str, object]:
         _no_arguments(arguments)
-        return self._house.status(time.monotonic()) | {"warnings": self._repeated.counts}
+        return status(self._house, time.monotonic()) | {"warnings": self._repeated.counts}
 
     def _weights(self, arguments: dict[str, object]) -> dict[str, object]:
         before = self._house.weights.current

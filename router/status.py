@@ -1,0 +1,78 @@
+"""The `status` command: what the router knows, for people and for programs."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from router.house import Earlier, House, Listener
+
+
+def status(house: House, now_s: float) -> dict[str, Any]:
+    """The `status` command: writers, listeners and the ledger, which adds up at every moment."""
+    listeners = {name: _listener_status(streams, house.earlier[name], now_s) for name, streams in _by_name(house)}
+    ledger: dict[str, Any] = {
+        key: sum(entry[key] for entry in listeners.values())
+        for key in ("captured", "stored", "expired", "dropped", "in_flight", "spooled")
+    }
+    # Two countings of the same: what the lanes hold, and what the streams received and have not seen stored.
+    in_lanes = sum(writer.lane.in_flight for writer in house.writers.values())
+    unsettled = sum(
+        entry.stream.expected - entry.stream.stored - entry.stream.expired for entry in house.listeners.values()
+    )
+    settled = sum(ledger[key] for key in ("stored", "expired", "dropped", "in_flight", "spooled"))
+    ledger["balanced"] = in_lanes == unsettled and ledger["captured"] == settled
+    return {
+        "version": house.weights.version,
+        "writers": _writers_status(house, now_s),
+        "listeners": listeners,
+        "ledger": ledger,
+    }
+
+
+def _by_name(house: House) -> Iterator[tuple[str, list[Listener]]]:
+    names = dict.fromkeys(listener.report.name for listener in house.listeners.values())
+    for name in names:
+        yield name, [listener for listener in house.listeners.values() if listener.report.name == name]
+
+
+def _listener_status(streams: list[Listener], earlier: Earlier, now_s: float) -> dict[str, Any]:
+    """The sum over a listener's streams; the last is the running one, the others are of earlier starts.
+
+    Of an earlier start only what reached the router counts as captured: what it had not sent died with it.
+    """
+    last = streams[-1]
+    captured = earlier.stored + earlier.expired + sum(entry.stream.expected for entry in streams[:-1])
+    captured += max(last.report.captured, last.stream.expected)
+    stored = earlier.stored + sum(entry.stream.stored for entry in streams)
+    expired = earlier.expired + sum(entry.stream.expired for entry in streams)
+    return {
+        "source": last.report.source,
+        "health": last.health(now_s),
+        "captured": captured,
+        "kernel_drops": last.report.kernel_drops,
+        "undecoded": last.report.undecoded,
+        "stored": stored,
+        "in_flight": captured - stored - expired,
+        "spooled": 0,
+        "expired": expired,
+        "dropped": 0,
+    }
+
+
+def _writers_status(house: House, now_s: float) -> dict[str, Any]:
+    shares = house.weights.shares()
+    observed = house.observed.shares(house.writers, now_s)
+    return {
+        name: {
+            "redis": writer.redis,
+            "configured": house.weights.configured[name],
+            "weight": house.weights.current[name],
+            "share": shares[name],
+            "observed": observed[name],
+            "state": "ready",
+            "health": writer.health(now_s),
+            "reason": writer.report.reason if writer.report else "has not reported yet",
+            "stored": writer.lane.stored,
+            "in_flight": writer.lane.in_flight,
+        }
+        for name, writer in house.writers.items()
+    }
