@@ -94,9 +94,11 @@ def test_an_upstream_that_is_not_there_is_told_once_and_the_client_cut_off(start
         closed_port = server.getsockname()[1]
     programs = start(listener={"serve": "forward", "upstream": f"127.0.0.1:{closed_port}"})
     for _ in range(20):
-        with socket.create_connection(("127.0.0.1", programs.port), timeout=20) as client:
-            with pytest.raises(ConnectionResetError):
-                client.recv(1)
+        with (
+            socket.create_connection(("127.0.0.1", programs.port), timeout=20) as client,
+            pytest.raises(ConnectionResetError),
+        ):
+            client.recv(1)
     log = wait_for(lambda: programs.log("listener") if "upstream_failed" in programs.log("listener") else None, "told")
     assert log.count("upstream_failed") == 1
     assert f"127.0.0.1:{closed_port}" in log
