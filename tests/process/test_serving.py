@@ -95,8 +95,8 @@ def test_an_upstream_that_is_not_there_is_told_once_and_the_client_cut_off(start
     programs = start(listener={"serve": "forward", "upstream": f"127.0.0.1:{closed_port}"})
     for _ in range(20):
         with (
+            pytest.raises(ConnectionResetError),  # so soon that it may be connecting still
             socket.create_connection(("127.0.0.1", programs.port), timeout=20) as client,
-            pytest.raises(ConnectionResetError),
         ):
             client.recv(1)
     log = wait_for(lambda: programs.log("listener") if "upstream_failed" in programs.log("listener") else None, "told")
