@@ -35,6 +35,9 @@ class AcceptSource:
         rows = np.frombuffer(data, _ROW)
         return Records(*(np.ascontiguousarray(rows[name]) for name in COLUMNS))
 
+    def check(self) -> None:
+        """Nothing can happen to a pipe."""
+
     def undecoded(self) -> int:
         """None: there are no packets to be decoded."""
         return 0

@@ -14,7 +14,6 @@ from tapfan import rundir, sockets
 from tapfan.batch import Records
 from tapfan.logs import Logger, Repeated
 from tapfan.messages import Acknowledgement, read_message
-from tapfan.program import CannotRunError
 from tapfan.settings import ListenerSettings, Settings
 from tapfan.stopping import Stop
 from tapfan.wire import MAX_RECORDS, WireError, unpack
@@ -33,12 +32,12 @@ def serve(settings: Settings, log: Logger, stop: Stop) -> None:
         listener = Listener(chosen, settings.endpoint("records"), source, server, log, context)
         log.info("ready", stream=listener.stream)
         try:
-            while not stop:
-                listener.turn()
-            listener.finish()
-        except CannotRunError:
-            listener.deliver()
-            raise
+            try:
+                while not stop:
+                    listener.turn()
+                    listener.check()
+            finally:
+                listener.finish()
         finally:
             source.close()
             context.destroy()
@@ -94,6 +93,12 @@ class Listener:
         if self._server:
             self._server.look_after()
 
+    def check(self) -> None:
+        """When it is time, report. Raises CannotRunError when the source can give no more."""
+        if time.monotonic() >= self._next_report_s:
+            self._report()
+            self._source.check()
+
     def finish(self) -> None:
         """Take no more, and deliver what was captured."""
         if self._server:
@@ -105,15 +110,15 @@ class Listener:
         if self._server:
             self._server.wait()
             self._read()
-        self.deliver()
-
-    def deliver(self) -> None:
-        """Wait for the acknowledgements of what was captured, for as long as the grace allows."""
-        self._next_report_s = 0.0
         deadline = time.monotonic() + self._settings.grace
+        self._exchange()
+        self._report()
         while self._outbox.in_flight and time.monotonic() < deadline:
             self._socket.poll(_POLL_MS)
             self._exchange()
+            if time.monotonic() >= self._next_report_s:
+                self._report()
+        self._report()
         if self._outbox.in_flight:
             self._log.error(
                 "stopped_with_records_not_stored",
@@ -152,8 +157,6 @@ class Listener:
             if self._outbox.take_acknowledgement(message):
                 self._log.info("sends_again", first=message.expected)
         self._send_batches()
-        if time.monotonic() >= self._next_report_s:
-            self._report()
 
     def _report(self) -> None:
         self._next_report_s = time.monotonic() + _REPORT_PERIOD_S

@@ -27,7 +27,10 @@ class Source(Protocol):
         """To be polled for reading."""
 
     def read(self) -> Records | None:
-        """The next records; None when there are none now. Raises CannotRunError when there will be no more."""
+        """The next records; None when there are none now."""
+
+    def check(self) -> None:
+        """To be called now and then. Raises CannotRunError when there will be no more records."""
 
     def undecoded(self) -> int:
         """Packets since the start that passed the filter and gave no record."""

@@ -50,6 +50,11 @@ class Listener:
         """Whether it runs: up, or absent (no report for three periods)."""
         return "absent" if _is_absent(self.reported_s, now_s) else "up"
 
+    @property
+    def unsent(self) -> int:
+        """Records that it has reported as captured and that have not come in."""
+        return max(0, self.report.captured - self.stream.expected)
+
     def acknowledgement(self) -> Acknowledgement:
         """What to tell it now."""
         return Acknowledgement(
@@ -68,6 +73,7 @@ class Earlier:
 
     stored: int = 0
     expired: int = 0
+    dropped: int = 0  # captured, and gone with the listener before it was sent
 
 
 @dataclass
@@ -112,6 +118,7 @@ class House:
             if listener.report.name == name and ended:
                 self.earlier[name].stored += listener.stream.stored
                 self.earlier[name].expired += listener.stream.expired
+                self.earlier[name].dropped += listener.unsent
                 del self.listeners[key]
 
     def take_writer_report(self, report: WriterReport, address: bytes, now_s: float) -> Mark | None:

@@ -3,10 +3,11 @@
 import secrets
 import time
 from collections.abc import Callable
+from logging import INFO, WARNING
 
 import zmq
 
-from router.house import House, Listener, Writer
+from router.house import REPORT_PERIOD_S, House, Listener, Writer
 from router.lanes import Lane
 from router.requests import Requests, split_envelope
 from router.status import status
@@ -46,6 +47,8 @@ class Router:
         )
         self._log = log
         self._repeated = Repeated(log)
+        self._health: dict[str, str] = {}
+        self._next_look_s = 0.0
         self._requests = Requests({"status": self._status, "weights": self._weights}, log)
         self._records = sockets.bound(context, zmq.ROUTER, settings.endpoint("records"))
         self._shares = sockets.bound(context, zmq.ROUTER, settings.endpoint("shares"))
@@ -71,7 +74,10 @@ class Router:
             sockets.sent(self._records, listener.address, listener.acknowledgement().pack())
         for writer in self._house.writers.values():
             self._send_shares(writer)
-        self._repeated.tell()
+        if time.monotonic() >= self._next_look_s:
+            self._next_look_s = time.monotonic() + REPORT_PERIOD_S
+            self._repeated.tell()
+            self._tell_health()
 
     def _messages(self, socket: sockets.Socket) -> list[list[bytes]]:
         """The next messages of a socket."""
@@ -111,21 +117,23 @@ class Router:
             if listener:
                 tell[id(listener)] = listener
         elif isinstance(content, WriterReport):
-            before = self._health(content.name)
             mark = self._house.take_writer_report(content, address, time.monotonic())
             if mark is None:
                 self._repeated.warn("unknown_writer", writer=content.name)
                 return
             sockets.sent(self._shares, address, mark.pack())
-            after = self._health(content.name)
-            if after != before:
-                self._log.info("writer_health", writer=content.name, health=after, reason=content.reason)
         else:
             raise WireError(f"{content.kind}: not from a writer")
 
-    def _health(self, name: str) -> str:
-        writer = self._house.writers.get(name)
-        return writer.health(time.monotonic()) if writer else "unknown"
+    def _tell_health(self) -> None:
+        """Log whose health is other than it was."""
+        now_s = time.monotonic()
+        health = {f"writer {name}": writer.health(now_s) for name, writer in self._house.writers.items()}
+        health |= {f"listener {entry.report.name}": entry.health(now_s) for entry in self._house.listeners.values()}
+        for name, state in health.items():
+            if state != self._health.get(name, "absent"):
+                self._log.log(INFO if state == "up" else WARNING, "health", of=name, now=state)
+        self._health = health
 
     def _send_shares(self, writer: Writer) -> None:
         """Send what is unsent, to a writer that has reported; what its connection lost comes back as unsent."""

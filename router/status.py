@@ -7,19 +7,16 @@ from router.house import Earlier, House, Listener
 
 
 def status(house: House, now_s: float) -> dict[str, Any]:
-    """The `status` command: writers, listeners and the ledger, which adds up at every moment."""
+    """Writers, listeners and the ledger: captured = stored + expired + dropped + in flight + spooled."""
     listeners = {name: _listener_status(streams, house.earlier[name], now_s) for name, streams in _by_name(house)}
     ledger: dict[str, Any] = {
         key: sum(entry[key] for entry in listeners.values())
         for key in ("captured", "stored", "expired", "dropped", "in_flight", "spooled")
     }
-    # Two countings of the same: what the lanes hold, and what the streams received and have not seen stored.
+    # Counted from both ends: what the streams took in, less what is settled, must be what the lanes hold.
     in_lanes = sum(writer.lane.in_flight for writer in house.writers.values())
-    unsettled = sum(
-        entry.stream.expected - entry.stream.stored - entry.stream.expired for entry in house.listeners.values()
-    )
-    settled = sum(ledger[key] for key in ("stored", "expired", "dropped", "in_flight", "spooled"))
-    ledger["balanced"] = in_lanes == unsettled and ledger["captured"] == settled
+    in_streams = sum(entry.stream.in_flight for entry in house.listeners.values())
+    ledger["balanced"] = in_lanes == in_streams
     return {
         "version": house.weights.version,
         "writers": _writers_status(house, now_s),
@@ -37,24 +34,24 @@ def _by_name(house: House) -> Iterator[tuple[str, list[Listener]]]:
 def _listener_status(streams: list[Listener], earlier: Earlier, now_s: float) -> dict[str, Any]:
     """The sum over a listener's streams; the last is the running one, the others are of earlier starts.
 
-    Of an earlier start only what reached the router counts as captured: what it had not sent died with it.
+    What an earlier start had captured and not sent died with it, and counts as dropped.
     """
     last = streams[-1]
-    captured = earlier.stored + earlier.expired + sum(entry.stream.expected for entry in streams[:-1])
-    captured += max(last.report.captured, last.stream.expected)
     stored = earlier.stored + sum(entry.stream.stored for entry in streams)
     expired = earlier.expired + sum(entry.stream.expired for entry in streams)
+    dropped = earlier.dropped + sum(entry.unsent for entry in streams[:-1])
+    in_flight = last.unsent + sum(entry.stream.in_flight for entry in streams)
     return {
         "source": last.report.source,
         "health": last.health(now_s),
-        "captured": captured,
+        "captured": stored + expired + dropped + in_flight,
         "kernel_drops": last.report.kernel_drops,
         "undecoded": last.report.undecoded,
         "stored": stored,
-        "in_flight": captured - stored - expired,
+        "in_flight": in_flight,
         "spooled": 0,
         "expired": expired,
-        "dropped": 0,
+        "dropped": dropped,
     }
 
 

@@ -24,6 +24,11 @@ class Stream:
     expired: int = 0
     _open: deque[OpenBatch] = field(default_factory=deque)
 
+    @property
+    def in_flight(self) -> int:
+        """Records that came in and are not settled yet."""
+        return self.expected - self.stored - self.expired
+
     @classmethod
     def begun(cls, base: int, expired: int) -> "Stream":
         """A stream whose records below `base` an earlier router had acknowledged, `expired` of them as expired."""

@@ -8,12 +8,13 @@ from tapfan.endpoints import Endpoint
 from tapfan.program import CannotRunError
 
 _LOOPBACK = "lo"
+ALL = "any"  # as tcpdump calls it; every interface, also those that come later
 
 
 def choose(endpoints: Sequence[Endpoint], named: str | None) -> list[str]:
-    """The named interface, else those with the endpoints' addresses. Raises CannotRunError.
+    """The named interface, else those with the endpoints' addresses, or ALL for a wildcard. Raises CannotRunError.
 
-    Loopback is always among the latter: what this host sends to an address of its own goes there.
+    Loopback is always among them: what this host sends to an address of its own goes there.
     """
     addresses = {
         interface: {entry.address.partition("%")[0] for entry in entries}
@@ -23,13 +24,13 @@ def choose(endpoints: Sequence[Endpoint], named: str | None) -> list[str]:
         if named not in addresses:
             raise CannotRunError(f"there is no interface {named!r}; there are: {', '.join(sorted(addresses))}")
         return [named]
+    if any(endpoint.address.is_unspecified for endpoint in endpoints):
+        return [ALL]
     up = {interface for interface, state in psutil.net_if_stats().items() if state.isup}
     chosen = {_LOOPBACK} & up
     for endpoint in endpoints:
         if endpoint.address.is_loopback:
             found = {_LOOPBACK} & up
-        elif endpoint.address.is_unspecified:
-            found = up
         else:
             found = {interface for interface, own in addresses.items() if str(endpoint.address) in own}
         if not found:

@@ -6,10 +6,10 @@ expects next. As both travel in order, an `expected` below the echoed `sent` pro
 again from there. A receiver that restarted, or a connection that broke, needs no other case.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import msgpack
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from tapfan.wire import MAX_SEQUENCE, STREAM_FORM, WireError
 
@@ -39,11 +39,17 @@ class ListenerReport(_Message):
     number: Count  # of this report
     base: Sequence  # the first record not yet acknowledged: where a router that is new begins
     sent: Sequence  # one past the last record sent
-    expired: Count  # of the records below base, those that outlived their TTL on the way
-    captured: Count  # records in the stream so far, sent or not
+    expired: Sequence  # of the records below base, those that outlived their TTL on the way
+    captured: Sequence  # records in the stream so far, sent or not
     kernel_drops: Count  # packets that found the capture ring full
     undecoded: Count  # packets that passed the filter and gave no record
     source: Literal["capture", "accept"]
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if not self.expired <= self.base <= self.sent <= self.captured:
+            raise ValueError("expired, base, sent and captured must not fall")
+        return self
 
 
 class Acknowledgement(_Message):

@@ -1,7 +1,9 @@
 """The run directory: sockets and locks, for nobody but the user that runs tapfan."""
 
+import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,9 @@ def make(run_dir: Path) -> None:
     """Make the directory, 0700. Raises CannotRunError."""
     try:
         run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        status = run_dir.stat()
+        if status.st_uid != os.geteuid() or status.st_mode & stat.S_ISVTX:
+            raise PermissionError(errno.EPERM, "others use it, too")
         run_dir.chmod(0o700)
     except OSError as error:
         raise CannotRunError(

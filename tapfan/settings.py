@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
@@ -51,7 +51,7 @@ class ListenerSettings(_Section):
     source: Literal["auto", "capture", "accept"] = "auto"
     serve: Literal["discard", "forward", "none"] = "discard"
     upstream: str | None = None
-    linger: Annotated[Duration, Field(ge=0.001, le=10)] = 0.02
+    linger: Annotated[Duration, Field(ge=0.001, le=0.5)] = 0.02
     batch_records: Annotated[WholeNumber, Field(ge=1, le=MAX_RECORDS)] = 32_768
     window_records: Annotated[WholeNumber, Field(ge=MAX_RECORDS, le=10_000_000)] = 500_000
     ring_bytes: Annotated[WholeNumber, Field(ge=2 * 2**20, le=2**30)] = 16 * 2**20
@@ -103,7 +103,7 @@ class WriterSettings(_Section):
     def redacted(self) -> str:
         """The URL without its password, fit for a log or a status."""
         parts = urlsplit(self.redis)
-        if parts.password is None and "password=" not in parts.query:
+        if parts.password is None and not any(key == "password" for key, _ in parse_qsl(parts.query)):
             return self.redis
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 

@@ -14,6 +14,7 @@ from writers import digits
 from writers.texts import Field, Text, join, length
 
 _NS_A_MS = 1_000_000
+_OLDEST_NS = np.uint64(10**18)  # September 2001: from there on, a timestamp has 19 digits
 _SEQUENCE_DIGITS = 12
 _EXPIRY_DIGITS = 13
 _LATEST_EXPIRY_MS = np.uint64(10**_EXPIRY_DIGITS - 1)  # the year 2286, which only a clock that is wrong can reach
@@ -31,12 +32,12 @@ class Commands:
 def pack(share: Batch, ttl_ms: int, now_ms: int) -> Commands:
     """One SET for each record of the share that still lives at `now_ms`, to live until its capture time + TTL.
 
-    Timestamps must have 19 digits, as all have that are younger than the longest TTL.
+    A timestamp with fewer than 19 digits, as of a clock that was never set, counts as expired.
     """
     expiry_ms = np.minimum(share.records.timestamp // np.uint64(_NS_A_MS) + np.uint64(ttl_ms), _LATEST_EXPIRY_MS)
     sequence = np.arange(share.first, share.end, dtype=np.uint64)
     records = share.records
-    alive = expiry_ms > now_ms
+    alive = (expiry_ms > now_ms) & (share.records.timestamp >= _OLDEST_NS)
     living = int(np.count_nonzero(alive))
     expired = len(share) - living
     if not living:

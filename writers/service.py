@@ -76,9 +76,9 @@ class Writer:
         content = unpack(message)
         if content.get("kind") == "share":
             router, number = share_number(content)
-            share = read_batch(content).unpacked()
+            share = read_batch(content)
             if self._inbox.take_share(router, number):
-                self._storing.add(router, number, share)
+                self._storing.add(router, number, share.unpacked())
             return
         mark = read_message(content)
         if not isinstance(mark, Mark):

@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+from typing import NoReturn
 
 import hiredis
 import redis
@@ -56,6 +57,7 @@ class Store:
                 raise StoreError("the connection closed")
             _expect(raw, reply, count)
         except StoreError:
+            self.close()  # what stands behind the name may be another server next time
             raise
         except TimeoutError as error:
             self.close()
@@ -85,7 +87,7 @@ def _expect(raw: socket.socket, reply: bytes, count: int) -> None:
             raise ConnectionError("Redis closed the connection")
         got += data
         if not wanted.startswith(got[-len(data) :], len(got) - len(data)):
-            _raise_first_error(raw, bytes(got), count)
+            _raise_first_error(raw, bytes(got))
 
 
 def _wake_for(raw: socket.socket, size: int) -> None:
@@ -94,27 +96,21 @@ def _wake_for(raw: socket.socket, size: int) -> None:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
 
 
-def _raise_first_error(raw: socket.socket, begun: bytes, count: int) -> None:
-    """Read all the replies, so that the connection stays in step, and raise StoreError with the first error."""
+def _raise_first_error(raw: socket.socket, begun: bytes) -> NoReturn:
+    """Raise StoreError with the first of the replies that is not OK."""
     _wake_for(raw, 1)  # how many bytes there are to come is not known any more
     reader = hiredis.Reader()
     reader.feed(begun)
-    errors: list[str] = []
-    seen = 0
-    while seen < count:
-        reply = reader.gets()
+    while (reply := reader.gets()) in (False, b"OK"):
         if reply is False:
             data = raw.recv(_RECEIVE_BYTES)
             if not data:
                 raise ConnectionError("Redis closed the connection")
             reader.feed(data)
-            continue
-        seen += 1
-        if isinstance(reply, hiredis.ReplyError):
-            errors.append(str(reply))
-    first = errors[0] if errors else "an answer that is neither OK nor an error"
-    hint = "; SET with PXAT needs Redis 6.2 or newer" if "syntax error" in first else ""
-    raise StoreError(f"{len(errors) or 1} of {count} refused: {first}{hint}")
+    if not isinstance(reply, hiredis.ReplyError):
+        raise StoreError("an answer that is neither OK nor an error")
+    hint = "; SET with PXAT needs Redis 6.2 or newer" if "syntax error" in str(reply) else ""
+    raise StoreError(f"refused: {reply}{hint}")
 
 
 def _reason(error: Exception) -> str:

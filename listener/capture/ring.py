@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from listener.capture.filter import Instruction
+from tapfan.interfaces import ALL
 
 BLOCK_BYTES = 2**20
 
@@ -37,7 +38,7 @@ class Block:
 
 
 class Ring:
-    """The ring of one interface. Raises OSError, PermissionError without CAP_NET_RAW.
+    """The ring of one interface, or of ALL. Raises OSError, PermissionError without CAP_NET_RAW.
 
     Packets that pass the filter are held in `ring_bytes` of memory, which cannot be swapped; a block is handed
     over when it is full or `retire_ms` after its first packet.
@@ -61,8 +62,8 @@ class Ring:
             self._map = mmap.mmap(self._socket.fileno(), size)
             self._bytes = np.frombuffer(self._map, np.uint8)
             self._words = np.frombuffer(self._map, np.uint32)
-            self._socket.bind((interface, _ETH_P_ALL))
-            self._index = socket.if_nametoindex(interface)
+            self._socket.bind(("" if interface == ALL else interface, _ETH_P_ALL))
+            self._index = 0 if interface == ALL else socket.if_nametoindex(interface)
         except BaseException:
             self._socket.close()
             raise
@@ -78,6 +79,7 @@ class Ring:
         """
         start = self._next * BLOCK_BYTES
         words = self._words[start // 4 : start // 4 + 12]
+        # No barrier, here or at the end: x86-64 needs none, and Python has none for others.
         if not words[_STATUS] & _USER:
             return None
         first, used = int(words[_FIRST]), int(words[_LENGTH])
@@ -90,7 +92,7 @@ class Ring:
     def is_lost(self) -> bool:
         """Whether the interface is gone for good: there is none, or another one, of its name."""
         try:
-            return socket.if_nametoindex(self.interface) != self._index
+            return self._index != 0 and socket.if_nametoindex(self.interface) != self._index
         except OSError:
             return True
 

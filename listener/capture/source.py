@@ -1,5 +1,6 @@
 """The listener's source of records by capturing: a ring for each interface."""
 
+import errno
 import os
 from collections import deque
 from typing import Literal
@@ -43,7 +44,8 @@ class CaptureSource:
                 raise
             except OSError as error:
                 self.close()
-                raise CannotRunError(f"cannot capture on {interface}: {error.strerror or error}") from error
+                hint = "; Linux 4.20 or newer is needed" if error.errno == errno.ENOPROTOOPT else ""
+                raise CannotRunError(f"cannot capture on {interface}: {error.strerror or error}{hint}") from error
 
     @property
     def interfaces(self) -> list[str]:
@@ -55,7 +57,7 @@ class CaptureSource:
         return [ring.fileno() for ring in self._rings]
 
     def read(self) -> Records | None:
-        """The records of the next block; None when there is none now. Raises CannotRunError without an interface."""
+        """The records of the next block; None when there is none now."""
         for _ in range(len(self._rings)):
             ring = self._rings[0]
             self._rings.rotate(-1)  # so that no ring has to wait until another is empty
@@ -64,13 +66,13 @@ class CaptureSource:
                 decoded = decode(self._buffer, block, self._endpoints)
                 self._undecoded += decoded.undecoded
                 return decoded.records
-        self._see_errors()
         return None
 
-    def _see_errors(self) -> None:
+    def check(self) -> None:
+        """To be called now and then: tells of interfaces that are down. Raises CannotRunError when one is gone."""
         for ring in self._rings:
             error = ring.take_error()
-            if error and ring.is_lost():
+            if ring.is_lost():
                 raise CannotRunError(f"the interface {ring.interface}, on which packets were captured, is gone")
             if error:
                 self._log.warning(

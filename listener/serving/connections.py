@@ -49,6 +49,8 @@ class Discard(asyncio.BufferedProtocol):
 
 def _reset(transport: asyncio.Transport) -> None:
     """Close with a reset, so that the peer does not take it for the end."""
+    if transport.is_closing():
+        return
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -33,11 +34,15 @@ def wait_for(condition: Callable[[], T | None], what: str, deadline_s: float = D
 
 
 def free_port(address: str = "127.0.0.1") -> int:
-    """A TCP port that nobody uses now."""
-    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as trial:
-        trial.bind((address, 0))
-        port: int = trial.getsockname()[1]
-        return port
+    """A TCP port that nobody uses now, below those that the kernel gives to clients."""
+    while True:
+        port = random.randrange(15_000, 32_000)
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as trial,
+        ):
+            trial.bind((address, port))
+            return port
 
 
 class Programs:

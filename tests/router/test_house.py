@@ -125,6 +125,7 @@ class _Model:
         expired = data.draw(st.integers(0, count))
         seen.settled |= {seen.expected + at: at < expired for at in range(count)}
         seen.expected += count
+        seen.captured = max(seen.captured, seen.expected)
         self._report(seen, seen.expected, seen.expired + sum(seen.settled.values()))
 
     def _report(self, seen: _Seen, base: int | None = None, expired: int | None = None) -> None:
@@ -132,7 +133,7 @@ class _Model:
             seen.stream,
             base=seen.base if base is None else base,
             expired=seen.expired if expired is None else expired,
-            captured=seen.captured,
+            captured=max(seen.captured, seen.expected),
             sent=seen.expected,
         )
         listener = self.house.take_listener_report(report, b"", 0.0)
@@ -211,10 +212,8 @@ class _Model:
     def assert_ledger(self) -> None:
         """The ledger is what the plain count says."""
         last = {seen.name: seen for seen in self.streams}
-        captured = {
-            seen.stream: max(seen.captured, seen.expected) if seen is last[seen.name] else seen.expected
-            for seen in self.streams
-        }
+        captured = {seen.stream: max(seen.captured, seen.expected) for seen in self.streams}
+        dropped = sum(captured[seen.stream] - seen.expected for seen in self.streams if seen is not last[seen.name])
         told = status(self.house, 0.0)
         expired = sum(seen.expired + sum(seen.settled.values()) for seen in self.streams)
         settled = sum(seen.base + len(seen.settled) for seen in self.streams)
@@ -222,8 +221,8 @@ class _Model:
             "captured": sum(captured.values()),
             "stored": settled - expired,
             "expired": expired,
-            "dropped": 0,
-            "in_flight": sum(captured.values()) - settled,
+            "dropped": dropped,
+            "in_flight": sum(captured.values()) - settled - dropped,
             "spooled": 0,
             "balanced": True,
         }
@@ -334,7 +333,7 @@ def test_a_batch_is_acknowledged_when_all_its_shares_are_stored_and_not_before()
 
 def test_acknowledgements_echo_the_last_report_and_go_to_where_it_came_from() -> None:
     house = _with_a_stream()
-    house.take_listener_report(_listener_report(number=8, sent=30), b"moved", 1.0)
+    house.take_listener_report(_listener_report(number=8, sent=30, captured=30), b"moved", 1.0)
     listener = house.listeners[STREAM]
     told = listener.acknowledgement()
     assert (told.report, told.sent, listener.address) == (8, 30, b"moved")
@@ -357,13 +356,13 @@ def test_a_new_router_begins_where_the_listener_stands_and_a_known_stream_does_n
     assert house.listeners[STREAM].acknowledgement().expected == 100
 
 
-def test_of_a_listeners_earlier_start_only_what_came_in_counts_as_captured() -> None:
+def test_what_an_earlier_start_of_a_listener_had_not_sent_counts_as_dropped() -> None:
     house = _with_a_stream()
     house.take_batch(a_batch(0, 10))
     house.take_listener_report(_listener_report(captured=500, kernel_drops=5), b"", 0.0)
     house.take_listener_report(_listener_report("local.00000002", captured=7, kernel_drops=1), b"", 0.0)
     told = status(house, 0.0)
-    assert told["ledger"]["captured"] == 17
+    assert (told["ledger"]["captured"], told["ledger"]["dropped"], told["ledger"]["in_flight"]) == (507, 490, 17)
     assert told["listeners"]["local"]["kernel_drops"] == 1
 
 

@@ -18,20 +18,26 @@ sequences = st.integers(0, MAX_SEQUENCE)
 counts = st.integers(0, 2**63 - 1)
 texts = st.text(max_size=500)
 
+
+@st.composite
+def _listener_reports(draw: st.DrawFn) -> ListenerReport:
+    expired, base, sent, captured = sorted(draw(st.lists(sequences, min_size=4, max_size=4)))
+    return ListenerReport(
+        name=draw(names),
+        stream=draw(streams),
+        number=draw(counts),
+        base=base,
+        sent=sent,
+        expired=expired,
+        captured=captured,
+        kernel_drops=draw(counts),
+        undecoded=draw(counts),
+        source=draw(st.sampled_from(["capture", "accept"])),
+    )
+
+
 messages: st.SearchStrategy[Message] = st.one_of(
-    st.builds(
-        ListenerReport,
-        name=names,
-        stream=streams,
-        number=counts,
-        base=sequences,
-        sent=sequences,
-        expired=counts,
-        captured=counts,
-        kernel_drops=counts,
-        undecoded=counts,
-        source=st.sampled_from(["capture", "accept"]),
-    ),
+    _listener_reports(),
     st.builds(
         Acknowledgement,
         stream=streams,

@@ -58,7 +58,7 @@ def test_every_key_is_read(configure: Configure, tmp_path: Path) -> None:
             source = "accept"
             serve = "forward"
             upstream = "backend.example:8080"
-            linger = 0.5
+            linger = 0.25
             batch_records = 1
             window_records = 65536
             ring_bytes = 2097152
@@ -81,7 +81,7 @@ def test_every_key_is_read(configure: Configure, tmp_path: Path) -> None:
         "backend.example:8080",
     )
     assert [str(endpoint) for endpoint in listener.listen] == ["0.0.0.0:80", "[::]:80"]
-    assert (listener.linger, listener.batch_records, listener.grace) == (0.5, 1, 60.0)
+    assert (listener.linger, listener.batch_records, listener.grace) == (0.25, 1, 60.0)
     assert settings.control.timeout == 0.5
     assert settings.endpoint("records") == "tcp://127.0.0.1:7001"
     assert settings.endpoint("shares") == f"ipc://{tmp_path}/elsewhere/run/shares.ipc"
@@ -150,7 +150,7 @@ def test_relative_paths_begin_at_the_file(
         ('[listener]\nserve = "forward"\nupstream = "h:http"', "upstream = 'h:http': must be"),
         ('[listener]\nsource = "accept"\nserve = "none"', 'source = "accept" needs serve = "discard" or "forward"'),
         ("[listener]\nlinger = 0", "listener.linger = 0: Input should be greater than or equal to 0.001"),
-        ("[listener]\nlinger = 11", "listener.linger = 11: Input should be less than or equal to 10"),
+        ("[listener]\nlinger = 1", "listener.linger = 1: Input should be less than or equal to 0.5"),
         ("[listener]\nbatch_records = 0", "listener.batch_records = 0: Input should be greater than or equal to 1"),
         ("[listener]\nbatch_records = 65537", "listener.batch_records = 65537: Input should be less than or equal to"),
         ("[listener]\nbatch_records = 1.5", "listener.batch_records = 1.5: "),

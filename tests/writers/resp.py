@@ -1,5 +1,6 @@
 """A server on a real socket that answers commands as a test says, in the pieces that it says."""
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -32,7 +33,7 @@ def serving(answer: Answer) -> Iterator[int]:
 def _serve(listening: socket.socket, answer: Answer, ending: threading.Event) -> None:
     while not ending.is_set():
         connection, _ = listening.accept()
-        with connection:
+        with connection, contextlib.suppress(BrokenPipeError, ConnectionResetError):  # closed within an answer
             connection.settimeout(_DEADLINE_S)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             _answer_all(connection, answer)
