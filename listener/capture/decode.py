@@ -24,7 +24,8 @@ _SMALLEST_PACKET = 72  # tpacket3_hdr and sockaddr_ll
 _HEADERS_AT = 24  # tp_mac and, in the upper half of the same word, tp_net
 _ADDRESS_AT = 48  # sockaddr_ll, right after the packet's header
 _AF_PACKET = 17
-_FAMILY_AND_INTERFACE = np.uint64(0xFFFFFFFF_0000_FFFF)  # of a sockaddr_ll's first eight bytes; between: the protocol
+_FAMILY = np.uint64(0xFFFF)  # of a sockaddr_ll's first eight bytes
+_FAMILY_AND_INTERFACE = np.uint64(0xFFFFFFFF_0000_FFFF)  # between: the protocol
 _VNET_BYTES = 10
 _TCP = 6
 _MAX_NET = 512  # tp_net: link headers are far shorter; what claims more is left out
@@ -118,18 +119,18 @@ def _positions(block: NDArray[np.uint8], packets: int) -> Column:
     """Where a block's packets begin.
 
     Each header names the distance to the next: a chain, to be followed packet by packet. Instead all places that
-    look like a header (their sockaddr_ll has the family and the interface of the first) are taken at once, and
-    the distances then prove that these are the chain. Only where packets imitate headers are the places sorted
-    out, by jumping along the chain in doubling steps.
+    look like a header (their sockaddr_ll has the family and the interface of the first, or at least the family) are
+    taken at once, and the distances then prove that these are the chain. Only where packets imitate headers are
+    the places sorted out, by jumping along the chain in doubling steps.
     """
     longs = block[: len(block) // 8 * 8].view(np.uint64)[_ADDRESS_AT // 8 :]
-    signature = longs[0] & _FAMILY_AND_INTERFACE
-    if int(signature) & 0xFFFF != _AF_PACKET:
+    if int(longs[0]) & 0xFFFF != _AF_PACKET:
         return np.empty(0, np.int64)
-    candidates = np.flatnonzero(longs & _FAMILY_AND_INTERFACE == signature) * 8
-    distances = block[: len(block) // 4 * 4].view(np.uint32)[candidates // 4]
-    if len(candidates) == packets and (candidates[:-1] + distances[:-1] == candidates[1:]).all():
-        return candidates
+    for mask in (_FAMILY_AND_INTERFACE, _FAMILY):
+        candidates = np.flatnonzero(longs & mask == longs[0] & mask) * 8
+        distances = block[: len(block) // 4 * 4].view(np.uint32)[candidates // 4]
+        if len(candidates) == packets and (candidates[:-1] + distances[:-1] == candidates[1:]).all():
+            return candidates
     return _follow(candidates, distances)[:packets]
 
 

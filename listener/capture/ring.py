@@ -5,6 +5,7 @@ See https://docs.kernel.org/networking/packet_mmap.html and linux/if_packet.h.
 
 import ctypes
 import mmap
+import os
 import socket
 import struct
 from collections.abc import Sequence
@@ -62,8 +63,7 @@ class Ring:
             self._map = mmap.mmap(self._socket.fileno(), size)
             self._bytes = np.frombuffer(self._map, np.uint8)
             self._words = np.frombuffer(self._map, np.uint32)
-            self._socket.bind(("" if interface == ALL else interface, _ETH_P_ALL))
-            self._index = 0 if interface == ALL else socket.if_nametoindex(interface)
+            self._index = self._bind()
         except BaseException:
             self._socket.close()
             raise
@@ -112,6 +112,17 @@ class Ring:
         self._socket.close()
         del self._bytes, self._words
         self._map.close()
+
+    def _bind(self) -> int:
+        """Begin to capture; gives the interface's index, 0 for ALL, which Python's own bind has no name for."""
+        if self.interface != ALL:
+            self._socket.bind((self.interface, _ETH_P_ALL))
+            return socket.if_nametoindex(self.interface)
+        address = struct.pack("=HHiHBB8s", socket.AF_PACKET, socket.htons(_ETH_P_ALL), 0, 0, 0, 0, b"")
+        if ctypes.CDLL(None, use_errno=True).bind(self._socket.fileno(), address, len(address)):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+        return 0
 
     def _option(self, name: int, value: int) -> None:
         self._socket.setsockopt(_SOL_PACKET, name, value)

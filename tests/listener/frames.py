@@ -39,6 +39,7 @@ class Frame:
     kept: int = 2**16
     gso_type: int = 0
     gso_size: int = 0
+    interface: int = INTERFACE
 
     @property
     def network(self) -> bytes:
@@ -154,15 +155,15 @@ def _entry(frame: Frame, last: bool) -> bytes:
     entry = bytearray(length)
     sizes = (len(kept), len(frame.data))
     struct.pack_into("<6IHH", entry, 0, 0 if last else length, seconds, nanoseconds, *sizes, 1, mac, net)
-    entry[48:68] = address(frame.protocol)
+    entry[48:68] = address(frame.protocol, frame.interface)
     struct.pack_into("<BBHHHH", entry, mac - 10, 0, frame.gso_type, 54, frame.gso_size, 34, 16)
     entry[mac : mac + len(kept)] = kept
     return bytes(entry)
 
 
-def address(protocol: int = ETH_IPV4) -> bytes:
+def address(protocol: int = ETH_IPV4, interface: int = INTERFACE) -> bytes:
     """A packet's sockaddr_ll, by which its header can be found, and imitated."""
-    return struct.pack("<H", _AF_PACKET) + struct.pack(">H", protocol) + struct.pack("<IHBB8x", INTERFACE, 1, 0, 6)
+    return struct.pack("<H", _AF_PACKET) + struct.pack(">H", protocol) + struct.pack("<IHBB8x", interface, 1, 0, 6)
 
 
 def decoded(buffer: Buffer, block: Block, endpoints: Sequence[Endpoint] = ()) -> Decoded:

@@ -79,6 +79,7 @@ def whole_frames(draw: DrawFn) -> Frame:
     protocol = draw(st.sampled_from((None, None, None, None, None, None, frames.ETH_ARP)))
     made = draw(st.sampled_from((frames.ethernet, frames.bare)))
     frame = made(packet) if protocol is None else frames.ethernet(packet, protocol, draw(st.sampled_from((None, 7))))
+    frame = replace(frame, interface=draw(st.sampled_from((frames.INTERFACE, frames.INTERFACE, 17))))
     if draw(st.booleans()):
         return frame
     kind = draw(st.sampled_from((frames.GSO_TCPV4, frames.GSO_TCPV6, frames.GSO_TCPV4 | frames.GSO_ECN)))

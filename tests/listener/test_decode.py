@@ -94,6 +94,13 @@ def test_unevenly_spaced_packets_are_all_recorded_in_order(frame: Frame, count: 
     assert len(_expected(made)[0]) == count
 
 
+@pytest.mark.parametrize("count", [2, 3, 500])
+@each_kind
+def test_packets_of_several_interfaces_in_one_block_are_all_recorded(frame: Frame, count: int) -> None:
+    made = [replace(frame, data=frame.data + bytes(8 * (i * i % 7)), interface=1 + i % 3) for i in range(count)]
+    assert _in_block(numbered(made)) == (_expected(numbered(made))[0], 0)
+
+
 @each_kind
 def test_all_fields_of_evenly_spaced_packets_are_their_own(frame: Frame) -> None:
     extended = frames.is_extended(frame)

@@ -24,27 +24,28 @@ class Namespace:
         """Run a command of `ip` in it."""
         _run("ip", "-netns", self.name, *command.split())
 
+    def join(self) -> None:
+        """Make the veth pair, with its addresses, and set it up."""
+        _run("ip", "link", "add", self.outside, "type", "veth", "peer", self.inside, "netns", self.name)
+        _run("ip", "address", "add", f"{self.address.removesuffix('2')}1/24", "dev", self.outside)
+        _run("ip", "address", "add", f"{self.address6.removesuffix('2')}1/64", "dev", self.outside, "nodad")
+        _run("ip", "link", "set", self.outside, "up")
+        self.ip(f"address add {self.address}/24 dev {self.inside}")
+        self.ip(f"address add {self.address6}/64 dev {self.inside} nodad")
+        self.ip(f"link set {self.inside} up")
+
 
 @contextmanager
 def namespace() -> Iterator[Namespace]:
     """Make a namespace, and remove it afterwards."""
     number = (os.getpid() + 7919 * next(_MADE)) % 60_000
-    net = f"10.213.{number % 250}"
-    net6 = f"fd00:7a:{number:x}:"
-    space = Namespace(f"tapfan{number}", f"tf{number}o", f"tf{number}i", f"{net}.2", f"{net6}:2")
+    space = Namespace(
+        f"tapfan{number}", f"tf{number}o", f"tf{number}i", f"10.213.{number % 250}.2", f"fd00:7a:{number:x}::2"
+    )
     _run("ip", "netns", "add", space.name)
     try:
-        _run("ip", "link", "add", space.outside, "type", "veth", "peer", space.inside, "netns", space.name)
-        _run("ip", "address", "add", f"{net}.1/24", "dev", space.outside)
-        _run("ip", "address", "add", f"{net6}:1/64", "dev", space.outside, "nodad")
-        _run("ip", "link", "set", space.outside, "up")
-        for command in (
-            f"address add {space.address}/24 dev {space.inside}",
-            f"address add {space.address6}/64 dev {space.inside} nodad",
-            f"link set {space.inside} up",
-            "link set lo up",
-        ):
-            space.ip(command)
+        space.ip("link set lo up")
+        space.join()
         yield space
     finally:
         subprocess.run(["ip", "link", "del", space.outside], check=False, stderr=subprocess.DEVNULL)

@@ -98,6 +98,19 @@ def test_an_interface_that_goes_down_is_waited_for_and_one_that_is_gone_ends_the
         assert programs.status()["ledger"]["in_flight"] == 0
 
 
+def test_a_wildcard_captures_on_interfaces_that_come_later_and_outlives_those_that_go(start: StartPrograms) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("a network namespace needs root")
+    with namespace() as own:
+        programs = start(listener={"listen": [f"0.0.0.0:{_PORT}"], "source": "capture"}, netns=own.name)
+        connections(1, _PORT, own.address)
+        own.ip(f"link del {own.inside}")
+        own.join()
+        connections(1, _PORT, own.address)
+        wait_for(lambda: [record.value["flags"] for record in stored(programs)].count("S") == 2, "both are stored")
+        assert programs.stop("listener") == 0
+
+
 def _complete(programs: Programs, segments: int) -> list[Stored] | None:
     """The records, once they are of so many segments, at least."""
     found = stored(programs)
