@@ -13,6 +13,7 @@ from listener.serving.rows import Rows
 from tapfan.logs import Repeated, open_log
 
 _BACKLOG = 4096
+_TELL_PERIOD_S = 5.0
 
 
 async def serve(sockets: Sequence[int], upstream: str | None, rows_pipe: int | None) -> None:
@@ -21,7 +22,8 @@ async def serve(sockets: Sequence[int], upstream: str | None, rows_pipe: int | N
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _allow_many_connections()
     rows = Rows(rows_pipe) if rows_pipe is not None else None
-    factory = _factory(upstream, rows)
+    repeated = Repeated(open_log("listener"))
+    factory = _factory(upstream, rows, repeated)
     loop = asyncio.get_running_loop()
     servers = []
     for descriptor in sockets:
@@ -29,7 +31,10 @@ async def serve(sockets: Sequence[int], upstream: str | None, rows_pipe: int | N
         servers.append(server)
     ended = asyncio.Event()
     await loop.connect_read_pipe(lambda: _UntilEnd(ended), sys.stdin)
-    await ended.wait()
+    while not ended.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), _TELL_PERIOD_S)
+        repeated.tell()
     for server in servers:
         server.close()
     if rows is not None:
@@ -37,11 +42,10 @@ async def serve(sockets: Sequence[int], upstream: str | None, rows_pipe: int | N
             rows.flush()
 
 
-def _factory(upstream: str | None, rows: Rows | None) -> Callable[[], asyncio.BaseProtocol]:
+def _factory(upstream: str | None, rows: Rows | None, repeated: Repeated) -> Callable[[], asyncio.BaseProtocol]:
     if upstream is None:
         return lambda: Discard(rows)
     host, _, port = upstream.rpartition(":")
-    repeated = Repeated(open_log("listener"))
 
     def failed(error: Exception) -> None:
         repeated.warn("upstream_failed", upstream=upstream, problem=str(error) or type(error).__name__)
