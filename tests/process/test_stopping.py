@@ -62,6 +62,16 @@ def test_a_router_and_writers_that_restart_under_load_lose_nothing(start: StartP
     assert (ledger["captured"], ledger["in_flight"], ledger["balanced"]) == (max(found) + 1, 0, True)
 
 
+def test_the_router_tells_who_is_gone_and_who_is_back(start: StartPrograms) -> None:
+    programs = start()
+    for name in ("writer-a", "listener"):
+        of = {"writer-a": "writer a", "listener": "listener local"}[name]
+        programs.kill(name)
+        wait_for(lambda of=of: f'of="{of}" now=absent' in programs.log("router"), "it is told as gone")  # type: ignore[misc]
+        programs.start(name)
+        wait_for(lambda of=of: programs.log("router").count(f'of="{of}" now=up') == 2, "it is told as back")  # type: ignore[misc]
+
+
 def test_a_redis_that_is_not_there_yet_is_waited_for(programs: MakePrograms) -> None:
     made = programs()
     made.start("redis-b", "router", "writer-a", "writer-b")
