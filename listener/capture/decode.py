@@ -5,20 +5,22 @@ header), RFC 791, RFC 8200, RFC 9293. Whatever the bytes are, nothing raises: wh
 out and counted.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from listener.capture.filter import IPV6_EXTENSIONS, TCP_BYTES
-from listener.capture.ring import BLOCK_BYTES, Block
+from listener.capture.ring import Block
 from tapfan.batch import Column, Records, is_constant
 from tapfan.endpoints import IPV4_MAPPED_PREFIX, Endpoint
 
 # A packet's headers are read as rows of a fixed width, which may reach past the block's end: the buffer has room.
 _ROW_BYTES = 1024
-BUFFER_BYTES = BLOCK_BYTES + _ROW_BYTES
+TOGETHER_BYTES = 2**20  # of blocks decoded at once: what the processor's cache holds
+BUFFER_BYTES = TOGETHER_BYTES + _ROW_BYTES
 
 _SMALLEST_PACKET = 72  # tpacket3_hdr and sockaddr_ll
 _HEADERS_AT = 24  # tp_mac and, in the upper half of the same word, tp_net
@@ -67,12 +69,14 @@ class _Kind:
         return (self.first_byte & 0x0F) * 4
 
 
-def decode(buffer: NDArray[np.uint8], block: Block, endpoints: tuple[Endpoint, ...]) -> Decoded:
-    """The records of the block at the beginning of a buffer of BUFFER_BYTES, grouped by kind of packet."""
-    packets = min(block.packets, block.size // _SMALLEST_PACKET)
+def decode(buffer: NDArray[np.uint8], blocks: Sequence[Block], endpoints: tuple[Endpoint, ...]) -> Decoded:
+    """The records of blocks that lie one after the other in a buffer of BUFFER_BYTES, grouped by kind of packet."""
+    sound = (replace(block, packets=min(block.packets, block.size // _SMALLEST_PACKET)) for block in blocks)
+    blocks = [block for block in sound if block.packets]
+    packets = sum(block.packets for block in blocks)
     if not packets:
         return Decoded(Records.empty(), 0)
-    if step := _even_step(buffer[: block.size], packets):
+    if step := _even_step(buffer, blocks, packets):
         kind = _common_kind(buffer, packets, step)
         if kind and kind.version == 4:
             rows = np.ndarray(packets, _layout(kind, kind.ipv4_header), buffer.data, strides=(step,))
@@ -80,7 +84,7 @@ def decode(buffer: NDArray[np.uint8], block: Block, endpoints: tuple[Endpoint, .
             return Decoded(records, packets - len(records))
         positions = np.arange(0, packets * step, step)
     else:
-        positions = _positions(buffer[: block.size], packets)
+        positions = _positions(buffer, blocks, packets)
     parts = []
     undecoded = packets - len(positions)
     for kind, chosen in _by_kind(buffer, positions):
@@ -96,13 +100,19 @@ def decode(buffer: NDArray[np.uint8], block: Block, endpoints: tuple[Endpoint, .
     return Decoded(Records.concatenate(parts) if parts else Records.empty(), undecoded)
 
 
-def _even_step(block: NDArray[np.uint8], packets: int) -> int:
+def _even_step(buffer: NDArray[np.uint8], blocks: Sequence[Block], packets: int) -> int:
     """The distance from each packet to the next where it is the same for all, as when all were cut; else 0."""
-    step = int(block[:4].view(np.uint32)[0])
-    if step < _SMALLEST_PACKET or step % 8 or (packets - 1) * step + _SMALLEST_PACKET > len(block):
+    step = int(buffer[:4].view(np.uint32)[0])
+    ends = np.cumsum([block.packets for block in blocks])
+    starts = (ends - [block.packets for block in blocks]) * step
+    if step < _SMALLEST_PACKET or step % 8 or starts.tolist() != [block.start for block in blocks]:
         return 0
-    distances = np.ndarray(packets - 1, np.uint32, block.data, strides=(step,))
-    return step if (distances == step).all() else 0
+    if (packets - 1) * step + _SMALLEST_PACKET > blocks[-1].start + blocks[-1].size:
+        return 0
+    wanted = np.full(packets, step, np.uint32)
+    wanted[ends[:-1] - 1] = 0  # a block's last packet has none after it
+    distances = np.ndarray(packets, np.uint32, buffer.data, strides=(step,))
+    return step if (distances[:-1] == wanted[:-1]).all() else 0
 
 
 def _common_kind(buffer: NDArray[np.uint8], packets: int, step: int) -> _Kind | None:
@@ -115,31 +125,45 @@ def _common_kind(buffer: NDArray[np.uint8], packets: int, step: int) -> _Kind | 
     return _Kind(mac, net, int(first_bytes[0])) if (first_bytes == first_bytes[0]).all() else None
 
 
-def _positions(block: NDArray[np.uint8], packets: int) -> Column:
-    """Where a block's packets begin.
+def _positions(buffer: NDArray[np.uint8], blocks: Sequence[Block], packets: int) -> Column:
+    """Where the packets of all the blocks begin.
 
     Each header names the distance to the next: a chain, to be followed packet by packet. Instead all places that
     look like a header (their sockaddr_ll has the family and the interface of the first, or at least the family) are
-    taken at once, and the distances then prove that these are the chain. Only where packets imitate headers are
-    the places sorted out, by jumping along the chain in doubling steps.
+    taken at once, and the distances then prove that these are the chains. Only where packets imitate headers are
+    the places of each block sorted out, by jumping along its chain in doubling steps.
     """
-    longs = block[: len(block) // 8 * 8].view(np.uint64)[_ADDRESS_AT // 8 :]
-    if int(longs[0]) & 0xFFFF != _AF_PACKET:
-        return np.empty(0, np.int64)
+    starts = np.array([block.start for block in blocks[1:]], np.int64)
     for mask in (_FAMILY_AND_INTERFACE, _FAMILY):
-        candidates = np.flatnonzero(longs & mask == longs[0] & mask) * 8
-        distances = block[: len(block) // 4 * 4].view(np.uint32)[candidates // 4]
-        if len(candidates) == packets and (candidates[:-1] + distances[:-1] == candidates[1:]).all():
-            return candidates
-    return _follow(candidates, distances)[:packets]
+        candidates, following = _candidates(buffer[: blocks[-1].start + blocks[-1].size], mask)
+        if len(candidates) == packets:
+            last = np.searchsorted(candidates, starts) - 1
+            following[last] = np.where(following[last] == candidates[last], starts, -1)
+            if (following[:-1] == candidates[1:]).all():
+                return candidates
+    parts = []
+    for block in blocks:
+        candidates, following = _candidates(buffer[block.start : block.start + block.size], _FAMILY)
+        parts.append(_follow(candidates, following)[: block.packets] + block.start)
+    return np.concatenate(parts)
 
 
-def _follow(candidates: Column, distances: Column) -> Column:
+def _candidates(packets: NDArray[np.uint8], mask: np.uint64) -> tuple[Column, Column]:
+    """Places that look like a header, as the first does, and where each says that the next packet is."""
+    longs = packets[: len(packets) // 8 * 8].view(np.uint64)[_ADDRESS_AT // 8 :]
+    if not len(longs) or int(longs[0]) & 0xFFFF != _AF_PACKET:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    candidates = np.flatnonzero(longs & mask == longs[0] & mask) * 8
+    return candidates, candidates + packets[: len(packets) // 4 * 4].view(np.uint32)[candidates // 4]
+
+
+def _follow(candidates: Column, following: Column) -> Column:
     """Of the candidates, those on the chain that begins at the first."""
     count = len(candidates)
-    following = candidates + distances
+    if not count:
+        return candidates
     jump = np.minimum(np.searchsorted(candidates, following), count - 1)
-    jump = np.where((candidates[jump] == following) & (distances > 0), jump, count)  # `count`: the chain ends
+    jump = np.where((candidates[jump] == following) & (following > candidates), jump, count)  # `count`: the end
     jump = np.append(jump, count)
     on_chain = np.zeros(count + 1, bool)
     on_chain[0] = True

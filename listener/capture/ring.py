@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from listener.capture.filter import Instruction
 from tapfan.interfaces import ALL
 
-BLOCK_BYTES = 2**20
+# Small ones: a block is handed over after a while even if it is nearly empty, and is not filled while it waits to be
+# read. Many of them let a reader that is held up be late by seconds, however few packets come.
+BLOCK_BYTES = 2**16
 
 _SOL_PACKET = 263
 _PACKET_RX_RING, _PACKET_STATISTICS, _PACKET_VERSION = 5, 6, 10
@@ -32,10 +34,11 @@ _KERNEL, _USER = 0, 1
 
 @dataclass(frozen=True)
 class Block:
-    """What a block held: how many packets, in how many bytes, its own header not counted."""
+    """What a block held: how many packets, in how many bytes (its own header not counted), copied to where."""
 
     packets: int
     size: int
+    start: int = 0
 
 
 class Ring:
@@ -72,8 +75,8 @@ class Ring:
         """Readable when a block is handed over."""
         return self._socket.fileno()
 
-    def take_into(self, buffer: NDArray[np.uint8]) -> Block | None:
-        """Copy the next block's packets into a buffer of at least BLOCK_BYTES, and give it back to the kernel.
+    def take_into(self, buffer: NDArray[np.uint8], at: int) -> Block | None:
+        """Copy the next block's packets into a buffer, with room for BLOCK_BYTES, and give it back to the kernel.
 
         Gives what it held; None when no block is handed over yet.
         """
@@ -83,8 +86,8 @@ class Ring:
         if not words[_STATUS] & _USER:
             return None
         first, used = int(words[_FIRST]), int(words[_LENGTH])
-        block = Block(int(words[_PACKETS]), used - first)
-        buffer[: block.size] = self._bytes[start + first : start + used]
+        block = Block(int(words[_PACKETS]), used - first, at)
+        buffer[at : at + block.size] = self._bytes[start + first : start + used]
         words[_STATUS] = _KERNEL
         self._next = (self._next + 1) % self._blocks
         return block

@@ -7,9 +7,9 @@ from typing import Literal
 
 import numpy as np
 
-from listener.capture.decode import BUFFER_BYTES, decode
+from listener.capture.decode import BUFFER_BYTES, TOGETHER_BYTES, decode
 from listener.capture.filter import MAX_INSTRUCTIONS, build
-from listener.capture.ring import Ring
+from listener.capture.ring import BLOCK_BYTES, Block, Ring
 from tapfan.batch import Records
 from tapfan.interfaces import choose
 from tapfan.logs import Logger
@@ -57,16 +57,24 @@ class CaptureSource:
         return [ring.fileno() for ring in self._rings]
 
     def read(self) -> Records | None:
-        """The records of the next block; None when there is none now."""
+        """The records of the next blocks of a ring, decoded together; None when there are none now."""
         for _ in range(len(self._rings)):
             ring = self._rings[0]
             self._rings.rotate(-1)  # so that no ring has to wait until another is empty
-            block = ring.take_into(self._buffer)
-            if block is not None:
-                decoded = decode(self._buffer, block, self._endpoints)
+            if blocks := self._take(ring):
+                decoded = decode(self._buffer, blocks, self._endpoints)
                 self._undecoded += decoded.undecoded
                 return decoded.records
         return None
+
+    def _take(self, ring: Ring) -> list[Block]:
+        """As many blocks of a ring as the buffer holds, one after the other."""
+        blocks: list[Block] = []
+        end = 0
+        while end + BLOCK_BYTES <= TOGETHER_BYTES and (block := ring.take_into(self._buffer, end)) is not None:
+            blocks.append(block)
+            end += block.size
+        return blocks
 
     def check(self) -> None:
         """To be called now and then: tells of interfaces that are down. Raises CannotRunError when one is gone."""

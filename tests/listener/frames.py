@@ -138,6 +138,19 @@ def laid_out(frames: Sequence[Frame], noise: int = 0) -> tuple[Buffer, Block]:
     return filled(data, noise), Block(len(frames), len(data))
 
 
+def in_blocks(parts: Sequence[Sequence[Frame]], noise: int = 0) -> tuple[Buffer, list[Block]]:
+    """A buffer with a block for each part, one after the other, as they are copied from the ring."""
+    buffer = filled(b"", noise)
+    blocks: list[Block] = []
+    end = 0
+    for part in parts:
+        content, block = laid_out(part)
+        buffer[end : end + block.size] = content[: block.size]
+        blocks.append(replace(block, start=end))
+        end += block.size
+    return buffer, blocks
+
+
 def filled(data: bytes, noise: int = 0) -> Buffer:
     """A buffer that begins with the data."""
     buffer = np.full(BUFFER_BYTES, noise, np.uint8)
@@ -168,7 +181,7 @@ def address(protocol: int = ETH_IPV4, interface: int = INTERFACE) -> bytes:
 
 def decoded(buffer: Buffer, block: Block, endpoints: Sequence[Endpoint] = ()) -> Decoded:
     """What the listener makes of a block."""
-    return decode(buffer, block, tuple(endpoints))
+    return decode(buffer, [block], tuple(endpoints))
 
 
 def rows(records: Records) -> list[Record]:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from listener.capture.ring import BLOCK_BYTES, Block
+from listener.capture.decode import TOGETHER_BYTES, decode
+from listener.capture.ring import Block
 from tapfan.endpoints import Endpoint
 from tests.listener import frames, strategies
 from tests.listener.frames import Frame, Record, decoded, ethernet, extension, ipv4, ipv6, laid_out, numbered, tcp
@@ -21,7 +22,7 @@ _EVERYWHERE = [Endpoint.parse(f"[::]:{port}") for port in strategies.PORTS]
 _ANY_FRAMES = st.lists(st.one_of(strategies.whole_frames(), strategies.damaged_frames()), max_size=12).map(numbered)
 _TELLING_BYTES = (0, 1, 6, 8, 17, 44, 0x45, 0x60, 0x7F, 0xFF)
 _HEADER_BYTES = 72
-_LARGEST = BLOCK_BYTES // _HEADER_BYTES
+_LARGEST = TOGETHER_BYTES // _HEADER_BYTES
 
 _CONNECTIONS = {
     "IPv4": ethernet(ipv4(tcp())),
@@ -76,6 +77,25 @@ def test_behind_extension_headers_only_what_was_sent_to_an_endpoint_is_recorded(
     expected, expected_malformed = _expected(made, endpoints)
     assert Counter(found) == Counter(expected)
     assert malformed == expected_malformed
+
+
+@given(st.lists(_ANY_FRAMES, min_size=1, max_size=5))
+def test_blocks_are_decoded_together_as_each_for_itself(parts: list[list[Frame]]) -> None:
+    found = decode(*frames.in_blocks(parts), tuple(_EVERYWHERE))
+    each = [_in_block(part) for part in parts]
+    assert Counter(frames.rows(found.records)) == Counter(record for records, _ in each for record in records)
+    assert found.undecoded == sum(undecoded for _, undecoded in each)
+
+
+@pytest.mark.parametrize("sizes", [(1, 1), (3, 1, 4), (500, 1, 300), (0, 2, 0, 3)])
+@pytest.mark.parametrize("uneven", [0, 8])
+@each_kind
+def test_blocks_of_one_kind_of_packet_are_decoded_in_order(frame: Frame, uneven: int, sizes: tuple[int, ...]) -> None:
+    made = numbered([replace(frame, data=frame.data + bytes(uneven * (i % 3))) for i in range(sum(sizes))])
+    ends = [sum(sizes[: at + 1]) for at in range(len(sizes))]
+    parts = [made[end - size : end] for end, size in zip(ends, sizes, strict=True)]
+    found = decode(*frames.in_blocks(parts), tuple(_EVERYWHERE))
+    assert (frames.rows(found.records), found.undecoded) == (_expected(made)[0], 0)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 500])
@@ -268,12 +288,12 @@ def test_records_stay_when_the_buffer_is_used_for_the_next_block(frame: Frame, s
 @each_kind
 def test_a_block_that_is_full_to_its_last_byte_is_decoded(frame: Frame) -> None:
     entry = len(_data([frame, frame])) - len(_data([frame]))
-    made = [frame] * (BLOCK_BYTES // entry)
-    rest = BLOCK_BYTES - len(_data(made))
+    made = [frame] * (TOGETHER_BYTES // entry)
+    rest = TOGETHER_BYTES - len(_data(made))
     made[-1] = replace(frame, data=frame.data + bytes(rest))
     made = numbered(made)
     buffer, block = laid_out(made, noise=0xFF)
-    assert block.size == BLOCK_BYTES
+    assert block.size == TOGETHER_BYTES
     found = decoded(buffer, block, _EVERYWHERE)
     assert frames.rows(found.records) == _expected(made)[0]
     assert len(found.records) == len(made)
@@ -284,9 +304,9 @@ def test_extension_headers_that_claim_to_reach_beyond_the_buffer_are_malformed(c
     claims = frames.DESTINATION, bytes([255]) + bytes(6)
     last = ethernet(ipv6(tcp(), extensions=[claims] * count))
     made = [ethernet(ipv6(tcp()))] * 6000
-    made[-1] = replace(made[-1], data=made[-1].data + bytes(BLOCK_BYTES - len(_data([*made, last]))))
+    made[-1] = replace(made[-1], data=made[-1].data + bytes(TOGETHER_BYTES - len(_data([*made, last]))))
     buffer, block = laid_out([*made, last])
-    assert block.size == BLOCK_BYTES
+    assert block.size == TOGETHER_BYTES
     found = decoded(buffer, block, _EVERYWHERE)
     assert (len(found.records), found.undecoded) == (6000, 1)
 
@@ -315,7 +335,7 @@ def test_a_block_without_packets_has_no_records(block: Block) -> None:
 @example(b"", _LARGEST + 1, 0xFF)
 def test_no_bytes_raise(data: bytes, packets: int, noise: int) -> None:
     buffer = frames.filled(data, noise)
-    for block in (Block(packets, len(data)), Block(packets, BLOCK_BYTES), Block(_LARGEST, BLOCK_BYTES)):
+    for block in (Block(packets, len(data)), Block(packets, TOGETHER_BYTES), Block(_LARGEST, TOGETHER_BYTES)):
         _assert_bounded(buffer, block)
 
 
@@ -325,15 +345,15 @@ def test_no_random_block_raises(seed: int) -> None:
     random = np.random.default_rng(seed)
     buffer = frames.filled(b"")
     buffer[:] = random.integers(0, 256, len(buffer), np.uint8)
-    _assert_bounded(buffer, Block(1000, BLOCK_BYTES))
+    _assert_bounded(buffer, Block(1000, TOGETHER_BYTES))
     buffer[48:68] = np.frombuffer(frames.address(), np.uint8)
-    _assert_bounded(buffer, Block(1000, BLOCK_BYTES))
-    for at in range(0, BLOCK_BYTES - 256, 256):
+    _assert_bounded(buffer, Block(1000, TOGETHER_BYTES))
+    for at in range(0, TOGETHER_BYTES - 256, 256):
         step = 256 if seed % 2 else random.choice([256, 512])
         buffer[at : at + 4] = np.frombuffer(struct.pack("<I", step), np.uint8)
         buffer[at + 24 : at + 28] = np.frombuffer(struct.pack("<HH", 92, random.choice([106, 512])), np.uint8)
         buffer[at + 48 : at + 68] = np.frombuffer(frames.address(), np.uint8)
-    _assert_bounded(buffer, Block(4096, BLOCK_BYTES))
+    _assert_bounded(buffer, Block(4096, TOGETHER_BYTES))
 
 
 @given(
@@ -342,7 +362,7 @@ def test_no_random_block_raises(seed: int) -> None:
         st.tuples(st.integers(0, 2**16), st.sampled_from((0, 1, 6, 8, 17, 44, 0x45, 0x60, 0x7F, 0xFF))), max_size=6
     ),
     st.one_of(st.none(), st.integers(0, 2**32)),
-    st.one_of(st.none(), st.integers(0, BLOCK_BYTES)),
+    st.one_of(st.none(), st.integers(0, TOGETHER_BYTES)),
 )
 def test_no_damage_to_a_block_raises(
     made: list[Frame], changes: list[tuple[int, int]], packets: int | None, size: int | None

@@ -90,7 +90,7 @@ def test_what_is_sent_to_other_ports_is_not_seen(opened: Callable[..., Ring]) ->
 def test_nothing_is_taken_before_a_block_is_handed_over(opened: Callable[..., Ring]) -> None:
     with _server("127.0.0.1") as server:
         ring = opened(build([_endpoint(server)]))
-        assert ring.take_into(frames.filled(b"")) is None
+        assert ring.take_into(frames.filled(b""), 0) is None
 
 
 def test_blocks_are_taken_in_turn_for_ever(opened: Callable[..., Ring]) -> None:
@@ -117,8 +117,8 @@ def test_drops_are_counted_once_and_capturing_goes_on(opened: Callable[..., Ring
     dropped = ring.count_drops()
     assert dropped >= 100 - 2 * BLOCK_BYTES // 60_000
     buffer = frames.filled(b"")
-    assert ring.take_into(buffer)
-    assert ring.take_into(buffer)
+    assert ring.take_into(buffer, 0)
+    assert ring.take_into(buffer, 0)
     assert ring.count_drops() >= dropped
     with _server("127.0.0.1") as server:
         socket.create_connection(server.getsockname()).close()
@@ -153,7 +153,7 @@ def _records(ring: Ring, complete: Callable[[list[Record]], bool]) -> list[Recor
         left_s = deadline - time.monotonic()
         assert left_s > 0, f"not complete within {_DEADLINE_S:g} s: {found}"
         select.select([ring], [], [], left_s)
-        while block := ring.take_into(buffer):
+        while block := ring.take_into(buffer, 0):
             found += frames.rows(decoded(buffer, block).records)
     return found
 

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from listener.capture import source
 from listener.capture.filter import Instruction
-from listener.capture.ring import Block
+from listener.capture.ring import BLOCK_BYTES, Block
 from listener.capture.source import CaptureSource
 from tapfan.endpoints import Endpoint
 from tapfan.program import CannotRunError
@@ -38,12 +38,12 @@ class _Ring:
     def fileno(self) -> int:
         return _INTERFACES.index(self.interface)
 
-    def take_into(self, buffer: frames.Buffer) -> Block | None:
+    def take_into(self, buffer: frames.Buffer, at: int) -> Block | None:
         if not self.blocks:
             return None
         content, block = laid_out(self.blocks.popleft(), noise=0xEE)
-        buffer[: block.size] = content[: block.size]
-        return block
+        buffer[at : at + block.size] = content[: block.size]
+        return replace(block, start=at)
 
     def take_error(self) -> int:
         error, self.error = self.error, 0
@@ -93,7 +93,8 @@ def test_blocks_of_all_rings_are_read_until_there_are_none(rings: list[_Ring], p
     assert capturing.read() is None
 
 
-def test_no_ring_waits_until_another_is_empty(rings: list[_Ring]) -> None:
+def test_no_ring_waits_until_another_is_empty(rings: list[_Ring], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "TOGETHER_BYTES", BLOCK_BYTES)
     capturing = _capturing()
     for ring, port in zip(rings, (1, 2), strict=True):
         ring.blocks += [[ethernet(ipv4(tcp(port)))]] * 3
