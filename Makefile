@@ -12,6 +12,8 @@ export PATH := $(BIN):$(PATH)
 .PHONY: run test check bench clean
 
 run: .venv/installed
+	@if running=$$($(BIN)/supervisorctl -c supervisord.conf pid 2>/dev/null) && [ "$$running" -gt 0 ] 2>/dev/null; then \
+	  echo "tapfan runs here already (process $$running); supervisorctl shutdown stops it" >&2; exit 1; fi
 	@$(BIN)/tapfan check >/dev/null
 	@( $(BIN)/python -m tapfan.welcome & ); exec $(BIN)/supervisord -n -c supervisord.conf
 

@@ -43,6 +43,7 @@ class Server:
             self._rows, self._rows_end = _pipe()
         self._process = self._start()
         self._started_s = time.monotonic()
+        self._stop_by_s = 0.0
 
     @property
     def pipe(self) -> int:
@@ -61,6 +62,7 @@ class Server:
 
     def stop(self) -> None:
         """Accept nothing more, and close all connections; what was recorded stays readable in the pipe."""
+        self._stop_by_s = time.monotonic() + _STOP_TIMEOUT_S
         self._close_sockets()
         if self._process.stdin:
             self._process.stdin.close()
@@ -68,13 +70,12 @@ class Server:
             os.close(self._rows_end)
             self._rows_end = None
 
-    def wait(self) -> None:
-        """Wait for the stopped process to end."""
-        try:
-            self._process.wait(_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
+    def has_stopped(self) -> bool:
+        """Whether the process has ended after `stop`; it is killed when it takes too long."""
+        if self._process.poll() is None and time.monotonic() > self._stop_by_s:
             self._process.kill()
             self._process.wait()
+        return self._process.poll() is not None
 
     def _start(self) -> subprocess.Popen[bytes]:
         descriptors = [str(listening.fileno()) for listening in self._sockets]

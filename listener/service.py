@@ -104,12 +104,10 @@ class Listener:
         if self._server:
             self._server.stop()
         deadline = time.monotonic() + self._settings.linger + _DRAIN_S
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline or (self._server and not self._server.has_stopped()):
             time.sleep(_DRAIN_POLL_S)
             self._read()
-        if self._server:
-            self._server.wait()
-            self._read()
+        self._read()
         deadline = time.monotonic() + self._settings.grace
         self._exchange()
         self._report()

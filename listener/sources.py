@@ -12,7 +12,7 @@ from tapfan.settings import ListenerSettings
 
 _HOW_TO_ALLOW = (
     "capturing needs CAP_NET_RAW: run as root, or `setcap cap_net_raw+ep` a copy of the Python interpreter, "
-    'or set source = "accept" under [listener] to record what the listener itself accepts'
+    'or set source = "accept" and serve = "discard" or "forward" under [listener], to record what the listener accepts'
 )
 
 

@@ -74,6 +74,7 @@ class Earlier:
     stored: int = 0
     expired: int = 0
     dropped: int = 0  # captured, and gone with the listener before it was sent
+    kernel_drops: int = 0
 
 
 @dataclass
@@ -119,6 +120,7 @@ class House:
                 self.earlier[name].stored += listener.stream.stored
                 self.earlier[name].expired += listener.stream.expired
                 self.earlier[name].dropped += listener.unsent
+                self.earlier[name].kernel_drops += listener.report.kernel_drops
                 del self.listeners[key]
 
     def take_writer_report(self, report: WriterReport, address: bytes, now_s: float) -> Mark | None:

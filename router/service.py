@@ -101,8 +101,7 @@ class Router:
     def _from_listener(self, address: bytes, message: bytes, tell: dict[int, Listener]) -> None:
         content = unpack(message)
         if content.get("kind") == "batch":
-            if not self._house.take_batch(read_batch(content)):
-                self._repeated.warn("batch_out_of_order", stream=content["stream"], first=content["first"])
+            self._house.take_batch(read_batch(content))
             return
         report = read_message(content)
         if not isinstance(report, ListenerReport):

@@ -45,7 +45,7 @@ def _listener_status(streams: list[Listener], earlier: Earlier, now_s: float) ->
         "source": last.report.source,
         "health": last.health(now_s),
         "captured": stored + expired + dropped + in_flight,
-        "kernel_drops": last.report.kernel_drops,
+        "kernel_drops": earlier.kernel_drops + sum(entry.report.kernel_drops for entry in streams),
         "undecoded": last.report.undecoded,
         "stored": stored,
         "in_flight": in_flight,

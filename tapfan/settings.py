@@ -71,9 +71,19 @@ class ListenerSettings(_Section):
             host, _, port = self.upstream.rpartition(":")
             if not host or not port.isdigit() or not 1 <= int(port) <= 65535:
                 raise ValueError(f'upstream = {self.upstream!r}: must be "host:port", such as "127.0.0.1:8080"')
+            if any(_leads_to(host.strip("[]"), int(port), endpoint) for endpoint in self.listen):
+                raise ValueError(f"upstream = {self.upstream!r}: is one of listen; connections would go in circles")
         if self.source == "accept" and self.serve == "none":
             raise ValueError('source = "accept" needs serve = "discard" or "forward": it records what it serves')
         return self
+
+
+def _leads_to(host: str, port: int, endpoint: Endpoint) -> bool:
+    """Whether a connection there comes to the endpoint, as far as the text can tell."""
+    own = {str(endpoint.address)}
+    if endpoint.address.is_loopback or endpoint.address.is_unspecified:
+        own |= {"localhost", "127.0.0.1" if endpoint.address.version == 4 else "::1"}
+    return port == endpoint.port and host in own
 
 
 class RouterSettings(_Section):

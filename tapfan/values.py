@@ -37,7 +37,7 @@ def weight(value: Any) -> float:
             value = math.nan
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_WEIGHT:
         raise ValueError(f"must be a finite number from 0 to {MAX_WEIGHT}")
-    return float(value)
+    return float(value) + 0.0  # -0.0 becomes 0.0
 
 
 def seconds(value: Any) -> float:

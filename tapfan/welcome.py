@@ -49,12 +49,14 @@ Ctrl-C here stops everything, in order, with nothing lost.
 """
 
 
-def _last_line(log: Path) -> str:
+def _telling_line(log: Path) -> str:
+    """The last warning or error of a log, else its last line."""
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
-    return lines[-1] if lines else "(nothing)"
+    told = [line for line in lines if "level=error" in line or "level=warning" in line]
+    return (told or lines or ["(nothing)"])[-1]
 
 
 def main() -> int:
@@ -68,7 +70,7 @@ def main() -> int:
         return 0
     for name in absent:
         log = settings.run_dir / f"{name}.log"
-        print(f"{name} is not ready; the last line of {log}:\n  {_last_line(log)}", file=sys.stderr)  # noqa: T201
+        print(f"{name} is not ready; {log} says:\n  {_telling_line(log)}", file=sys.stderr)  # noqa: T201
     return EXIT_FAILED
 
 

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import errno
 import resource
 import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from listener.serving.connections import Discard, Forward
 from listener.serving.rows import Rows
@@ -18,13 +20,15 @@ _TELL_PERIOD_S = 5.0
 
 async def serve(sockets: Sequence[int], upstream: str | None, rows_pipe: int | None) -> None:
     """Serve on listening sockets, given by descriptor, until standard input ends: the listener holds its other end."""
-    # The listener stops us, by closing our input; a Ctrl-C at the terminal is for the listener.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The listener stops us, by closing our input; a signal to the whole group of processes is for the listener.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     _allow_many_connections()
     rows = Rows(rows_pipe) if rows_pipe is not None else None
     repeated = Repeated(open_log("listener"))
     factory = _factory(upstream, rows, repeated)
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: _tell(repeated, context))
     servers = []
     for descriptor in sockets:
         server = await loop.create_server(factory, sock=socket.socket(fileno=descriptor), backlog=_BACKLOG)
@@ -51,6 +55,17 @@ def _factory(upstream: str | None, rows: Rows | None, repeated: Repeated) -> Cal
         repeated.warn("upstream_failed", upstream=upstream, problem=str(error) or type(error).__name__)
 
     return lambda: Forward((host.strip("[]"), int(port)), rows, failed)
+
+
+def _tell(repeated: Repeated, context: dict[str, Any]) -> None:
+    """Warn of what asyncio would print a traceback of, once for each connection that waits."""
+    error = context.get("exception")
+    problem = context["message"] if error is None else f"{context['message']}: {error}"
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        repeated.warn("too_many_connections", problem=problem, open_files_limit=limit, check="ulimit -n")
+    else:
+        repeated.warn("serving_failed", problem=problem)
 
 
 def _allow_many_connections() -> None:

@@ -363,7 +363,7 @@ def test_what_an_earlier_start_of_a_listener_had_not_sent_counts_as_dropped() ->
     house.take_listener_report(_listener_report("local.00000002", captured=7, kernel_drops=1), b"", 0.0)
     told = status(house, 0.0)
     assert (told["ledger"]["captured"], told["ledger"]["dropped"], told["ledger"]["in_flight"]) == (507, 490, 17)
-    assert told["listeners"]["local"]["kernel_drops"] == 1
+    assert told["listeners"]["local"]["kernel_drops"] == 6
 
 
 def test_an_unknown_writers_report_gets_no_answer() -> None:

@@ -148,6 +148,11 @@ def test_relative_paths_begin_at_the_file(
         ('[listener]\nserve = "forward"\nupstream = "h:0"', "upstream = 'h:0': must be"),
         ('[listener]\nserve = "forward"\nupstream = "h:65536"', "upstream = 'h:65536': must be"),
         ('[listener]\nserve = "forward"\nupstream = "h:http"', "upstream = 'h:http': must be"),
+        (
+            '[listener]\nserve = "forward"\nupstream = "localhost:9000"',
+            "is one of listen; connections would go in circles",
+        ),
+        ('[listener]\nserve = "forward"\nlisten = ["[::]:1"]\nupstream = "[::1]:1"', "is one of listen"),
         ('[listener]\nsource = "accept"\nserve = "none"', 'source = "accept" needs serve = "discard" or "forward"'),
         ("[listener]\nlinger = 0", "listener.linger = 0: Input should be greater than or equal to 0.001"),
         ("[listener]\nlinger = 1", "listener.linger = 1: Input should be less than or equal to 0.5"),
