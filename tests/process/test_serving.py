@@ -13,6 +13,7 @@ import pytest
 from tests.process.conftest import StartPrograms
 from tests.process.running import Programs, wait_for
 from tests.process.stored import stored
+from tests.process.test_starting import MakePrograms
 from tests.process.traffic import connections
 
 _DATA = bytes(range(256)) * 4096  # 1 MiB
@@ -104,6 +105,21 @@ def test_an_upstream_that_is_not_there_is_told_once_and_the_client_cut_off(start
     assert log.count("upstream_failed") == 1
     assert f"127.0.0.1:{closed_port}" in log
     programs.wait_settled(20)
+
+
+def test_more_connections_than_files_may_be_open_are_told_in_a_line(programs: MakePrograms) -> None:
+    made = programs()
+    made.start("router")
+    made.start("listener", under=["sh", "-c", 'ulimit -n 64; exec "$@"', "sh"])
+    made.wait_ready()
+    clients = [socket.create_connection(("127.0.0.1", made.port), timeout=20) for _ in range(100)]
+    wait_for(lambda: "event=too_many_connections" in made.log("listener"), "it is told")
+    for client in clients:
+        client.close()
+    log = made.log("listener")
+    assert "open_files_limit=64" in log
+    assert "Traceback" not in log
+    assert len(log.splitlines()) < 10
 
 
 def test_a_serving_process_that_dies_is_started_again_and_nothing_is_lost(start: StartPrograms) -> None:
