@@ -1,0 +1,69 @@
+"""Routers without sockets, and what listeners and writers say to them."""
+
+from typing import Any
+
+from router.house import House, Writer
+from router.lanes import Lane
+from router.status import status
+from router.weights import Weights
+from tapfan.messages import ListenerReport, Stored, WriterReport
+from tests.router.sharing import STREAM, read_share
+
+ROUTER = "0123abcd"
+
+
+def a_house(**weights: float) -> House:
+    """A router with these writers and weights; a: 30, b: 70 when none is given."""
+    weights = weights or {"a": 30, "b": 70}
+    writers = {name: Writer(f"redis://{name}:6379/0", Lane(ROUTER)) for name in weights}
+    return House(Weights(weights), writers)
+
+
+def a_listener_report(stream: str = STREAM, **given_fields: Any) -> ListenerReport:
+    """A listener's report with these fields, the others 0."""
+    fields: dict[str, Any] = {
+        "name": stream.partition(".")[0],
+        "stream": stream,
+        "number": 1,
+        "base": 0,
+        "sent": 0,
+        "expired": 0,
+        "captured": 0,
+        "kernel_drops": 0,
+        "undecoded": 0,
+        "source": "capture",
+    }
+    return ListenerReport(**fields | given_fields)
+
+
+def a_writer_report(name: str = "a", healthy: bool = True, reason: str = "") -> WriterReport:
+    """A writer's report."""
+    return WriterReport(name=name, redis="", healthy=healthy, reason=reason, router=None, expected=0, mark=0, sent=0)
+
+
+def stored(name: str, number: int, stored: int, expired: int = 0, router: str = ROUTER) -> Stored:
+    """What a writer says of a stored share."""
+    return Stored(name=name, router=router, number=number, stored=stored, expired=expired)
+
+
+def with_a_stream(**weights: float) -> House:
+    """A router that knows the listener `local`."""
+    house = a_house(**weights)
+    house.take_listener_report(a_listener_report(), b"listener", 0.0)
+    return house
+
+
+def shares_of(house: House, name: str) -> list[list[int]]:
+    """The sequence numbers of the shares that a writer's lane has to send, which then count as sent."""
+    lane = house.writers[name].lane
+    shares = []
+    while (message := lane.next_unsent()) is not None:
+        lane.mark_sent()
+        shares.append(read_share(message)[2])
+    return shares
+
+
+def ledger_of(house: House, now_s: float = 0.0) -> dict[str, Any]:
+    """The ledger of the status."""
+    ledger: dict[str, Any] = status(house, now_s)["ledger"]
+    return ledger
