@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -21,8 +22,18 @@ Config = Annotated[Path | None, typer.Option(help="The configuration file (defau
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"tapfan {metadata.version('tapfan')}")
+        raise typer.Exit
+
+
 @app.callback(epilog=EXIT_CODES)
-def tapfan() -> None:
+def tapfan(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     """Watch and steer tapfan, which keeps who talked to a TCP service in the last minutes in Redis."""
 
 

@@ -1,6 +1,7 @@
 """The command's exit codes, and what it prints where."""
 
 import json
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +113,7 @@ def test_the_help_names_the_exit_codes(command: str) -> None:
     result = _tapfan(command, "--help")
     assert result.exit_code == 0
     assert "Exit codes: 0 " in result.stdout
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert _tapfan("--version").stdout == f"tapfan {metadata.version('tapfan')}\n"
