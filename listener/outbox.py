@@ -71,7 +71,9 @@ class Outbox:
             self._trusted_report = self._reports + 1
         return lost
 
-    def report(self, source: Literal["capture", "accept"], kernel_drops: int, undecoded: int) -> ListenerReport:
+    def report(
+        self, source: Literal["capture", "accept"], kernel_drops: int, undecoded: int, waiting: bool = False
+    ) -> ListenerReport:
         """The next report."""
         self._reports += 1
         return ListenerReport(
@@ -85,4 +87,5 @@ class Outbox:
             kernel_drops=kernel_drops,
             undecoded=undecoded,
             source=source,
+            waiting=waiting,
         )

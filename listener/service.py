@@ -75,9 +75,14 @@ class Listener:
         """The stream's name."""
         return self._outbox.stream
 
+    @property
+    def _room(self) -> int:
+        """How many more records the window has room for."""
+        return self._settings.window_records - self._outbox.in_flight
+
     def turn(self) -> None:
         """Wait for records or acknowledgements, and handle them."""
-        room = self._settings.window_records - self._outbox.in_flight
+        room = self._room
         if room <= 0:
             # Not the source: it would be ready, and we are not.
             self._repeated.warn("window_full", records=self._outbox.in_flight, then="waits for acknowledgements")
@@ -162,6 +167,6 @@ class Listener:
         if drops > self._drops:
             self._repeated.warn("kernel_drops", packets=drops - self._drops, then="more ring_bytes may help")
             self._drops = drops
-        report = self._outbox.report(self._source.kind, drops, self._source.undecoded())
+        report = self._outbox.report(self._source.kind, drops, self._source.undecoded(), self._room <= 0)
         sockets.sent(self._socket, report.pack())
         self._repeated.tell()

@@ -47,8 +47,10 @@ class Listener:
     reported_s: float
 
     def health(self, now_s: float) -> str:
-        """Whether it runs: up, or absent (no report for three periods)."""
-        return "absent" if _is_absent(self.reported_s, now_s) else "up"
+        """Whether it takes packets: up, waiting (its window is full) or absent (no report for three periods)."""
+        if _is_absent(self.reported_s, now_s):
+            return "absent"
+        return "waiting" if self.report.waiting else "up"
 
     @property
     def unsent(self) -> int:

@@ -44,6 +44,7 @@ class ListenerReport(_Message):
     kernel_drops: Count  # packets that found the capture ring full
     undecoded: Count  # packets that passed the filter and gave no record
     source: Literal["capture", "accept"]
+    waiting: bool  # its window is full of what is not stored yet, and so it takes nothing more
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:

@@ -6,6 +6,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+_LISTENER_REASONS = {
+    "waiting": "its window is full of records that are not stored yet, and it takes no more; see the writers",
+    "absent": "reports no more; see `supervisorctl status`",
+}
 _UNLIMITED = 1000  # characters; more than any table of counts has
 
 
@@ -40,6 +44,11 @@ def status(result: Mapping[str, Any], console: Console) -> None:
         listeners.add_row(name, listener["source"], *counts, listener["health"])
     if result["listeners"]:
         _print_whole(listeners, console)
+        for name, listener in result["listeners"].items():
+            if listener["health"] != "up":
+                console.print(
+                    f"{name} is {listener['health']}: {_LISTENER_REASONS[listener['health']]}", soft_wrap=True
+                )
     else:
         console.print("no listener has reported yet")
     console.print()

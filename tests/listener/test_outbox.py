@@ -245,6 +245,7 @@ def test_a_report_says_what_is_sent_and_what_is_stored() -> None:
         captured=9,
         kernel_drops=7,
         undecoded=2,
+        waiting=False,
         source="capture",
     )
     assert second == first.model_copy(

@@ -3,12 +3,13 @@
 import signal
 import threading
 
+from tapfan.wire import MAX_RECORDS
 from tests.process.conftest import StartPrograms
 from tests.process.feeder import feeder, records
 from tests.process.running import wait_for
 from tests.process.stored import sequences, stored
 from tests.process.test_starting import MakePrograms
-from tests.process.traffic import connections
+from tests.process.traffic import chatter, connections
 
 
 def test_a_listener_that_is_stopped_under_load_sees_all_that_it_captured_stored(start: StartPrograms) -> None:
@@ -86,6 +87,27 @@ def test_a_redis_that_is_not_there_yet_is_waited_for(programs: MakePrograms) -> 
     assert len(sequences(made, "a")) == 300
     assert made.processes["writer-a"].poll() is None
     assert made.log("writer-a").count("event=redis_down") == 1
+
+
+def test_a_listener_whose_window_is_full_says_that_it_waits_and_loses_nothing(programs: MakePrograms) -> None:
+    made = programs(listener={"window_records": MAX_RECORDS})
+    made.start("redis-a", "redis-b", "router", "listener")
+    made.wait_ready()
+    stopped = threading.Event()
+    load = threading.Thread(target=chatter, args=(made.port, stopped))
+    load.start()
+    try:
+        wait_for(lambda: made.status()["listeners"]["local"]["health"] == "waiting", "the window is full", 50)
+        assert "local is waiting: its window is full" in made.command("status").stdout
+    finally:
+        stopped.set()
+        load.join()
+    made.start("writer-a", "writer-b")
+    made.wait_ready()
+    assert made.stop("listener") == 0
+    ledger = made.status()["ledger"]
+    assert ledger["stored"] == ledger["captured"] >= MAX_RECORDS
+    assert len(stored(made)) == ledger["stored"]
 
 
 def test_a_redis_that_stands_still_holds_up_but_loses_nothing(start: StartPrograms) -> None:

@@ -1,6 +1,8 @@
 """Real TCP connections to the listener."""
 
+import contextlib
 import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 
@@ -21,3 +23,12 @@ def connections(count: int, port: int, address: str = "127.0.0.1", data: bytes =
 
     with ThreadPoolExecutor(8) as pool:
         return list(pool.map(one, range(count)))
+
+
+def chatter(port: int, stopped: threading.Event) -> None:
+    """Send many small segments on one connection, as fast as the other end takes them, until stopped."""
+    with socket.create_connection(("127.0.0.1", port), timeout=0.2) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while not stopped.is_set():
+            with contextlib.suppress(TimeoutError):
+                connection.sendall(b"x")

@@ -32,6 +32,7 @@ def a_listener_report(stream: str = STREAM, **given_fields: Any) -> ListenerRepo
         "kernel_drops": 0,
         "undecoded": 0,
         "source": "capture",
+        "waiting": False,
     }
     return ListenerReport(**fields | given_fields)
 

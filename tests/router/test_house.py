@@ -136,6 +136,12 @@ def test_a_listener_is_up_for_three_periods_after_its_last_report() -> None:
     assert health == ["up", "absent"]
 
 
+def test_a_listener_whose_window_is_full_is_waiting() -> None:
+    house = a_house()
+    house.take_listener_report(a_listener_report(waiting=True), b"", 0.0)
+    assert status(house, 0.0)["listeners"]["local"]["health"] == "waiting"
+
+
 def test_what_an_earlier_router_acknowledged_after_the_stream_was_opened_is_not_waited_for() -> None:
     house = a_house(a=1)
     house.take_listener_report(a_listener_report(base=100, sent=300, captured=300), b"", 0.0)

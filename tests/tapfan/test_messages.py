@@ -33,6 +33,7 @@ def _listener_reports(draw: st.DrawFn) -> ListenerReport:
         kernel_drops=draw(counts),
         undecoded=draw(counts),
         source=draw(st.sampled_from(["capture", "accept"])),
+        waiting=draw(st.booleans()),
     )
 
 
@@ -74,6 +75,7 @@ REPORT: dict[str, Any] = {
     "captured": 4,
     "kernel_drops": 0,
     "undecoded": 0,
+    "waiting": False,
     "source": "capture",
 }
 WRITER: dict[str, Any] = {
