@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,15 +11,20 @@ from pathlib import Path
 
 from tapfan.program import CannotRunError
 
+_MODE = 0o700
+# What is put there by us, by supervisord, and by git: a folder with anything else in it is not to be closed to others.
+_OURS = re.compile(r"\.(ipc|lock|log|conf|pid|sock|gitignore)(\.\d+)?$")
+
 
 def make(run_dir: Path) -> None:
     """Make the directory, 0700. Raises CannotRunError."""
     try:
-        run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        status = run_dir.stat()
-        if status.st_uid != os.geteuid() or status.st_mode & stat.S_ISVTX:
-            raise PermissionError(errno.EPERM, "others use it, too")
-        run_dir.chmod(0o700)
+        run_dir.mkdir(parents=True, exist_ok=True, mode=_MODE)
+        if stat.S_IMODE(run_dir.stat().st_mode) != _MODE:
+            stranger = next((path.name for path in run_dir.iterdir() if not _OURS.search(path.name)), None)
+            if stranger is not None:
+                raise OSError(errno.EEXIST, f"it holds other things ({stranger})")
+            run_dir.chmod(_MODE)
     except OSError as error:
         raise CannotRunError(
             f"cannot use run_dir {run_dir}: {error.strerror}; set run_dir to a folder of your own"

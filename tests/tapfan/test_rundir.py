@@ -18,6 +18,19 @@ def test_the_directory_is_for_nobody_else_also_when_it_was_there(tmp_path: Path)
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
+def test_a_directory_with_other_things_in_it_is_left_as_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "shared"
+    folder.mkdir(mode=0o755)
+    for name in ("router.log", "listener.log.1", ".gitignore", "control.ipc"):
+        (folder / name).touch()
+    rundir.make(folder)
+    folder.chmod(0o755)
+    (folder / "letters").mkdir()
+    with pytest.raises(CannotRunError, match=r"it holds other things \(letters\); set run_dir to a folder of your own"):
+        rundir.make(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+
+
 def test_a_directory_that_cannot_be_is_named_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "run"):
