@@ -1,5 +1,6 @@
 # make run: everything, with two Redis servers of its own.   make test: the whole test suite.
 # make check: style, types, layers.                          make bench: speed and memory.
+# make soak SECONDS=300: faults at random, under load; SEED=… repeats them, RATE=… captures so many packets/s, as root.
 
 # The first that is there and new enough; 3.11 and 3.12 first, for which there is a wheel with a redis-server.
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
@@ -9,7 +10,7 @@ BIN := $(CURDIR)/.venv/bin
 export NO_SKIPS
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run test check bench clean
+.PHONY: run test check bench soak clean
 
 run: .venv/installed
 	@if running=$$($(BIN)/supervisorctl -c supervisord.conf pid 2>/dev/null) && [ "$$running" -gt 0 ] 2>/dev/null; then \
@@ -28,6 +29,9 @@ check: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python -m bench
+
+soak: .venv/installed
+	$(BIN)/python -m bench.soak --seconds $(or $(SECONDS),300) $(if $(SEED),--seed $(SEED)) $(if $(RATE),--rate $(RATE))
 
 .venv/installed: pyproject.toml
 	@$(if $(PYTHON),,echo "no Python 3.11 or newer found; name one: make run PYTHON=/path/to/python3" >&2; exit 1)

@@ -2,19 +2,19 @@
 
 import secrets
 import time
-from math import inf
 
 import zmq
 
-from listener.outbox import Outbox
+from listener.outbox import Counters, Limits, Outbox
 from listener.pacing import Pacing
 from listener.server import Server
 from listener.sources import Source, open_source
+from listener.spool import Spool
 from tapfan import rundir, sockets
 from tapfan.batch import Records
 from tapfan.logs import Logger, Repeated
 from tapfan.messages import Acknowledgement, read_message
-from tapfan.settings import ListenerSettings, Settings
+from tapfan.settings import Settings
 from tapfan.stopping import Stop
 from tapfan.wire import MAX_RECORDS, WireError, unpack
 
@@ -22,15 +22,22 @@ _REPORT_PERIOD_S = 0.5
 _POLL_MS = 100  # how soon a stop is noticed
 _DRAIN_POLL_S = 0.01
 _DRAIN_S = 0.05  # beyond the linger, for what was captured just before the stop
+_SILENCE_S = 3 * _REPORT_PERIOD_S  # a router that answers no report for so long is not waited for at a stop
+_LOOK_RECORDS = 4 * MAX_RECORDS  # taken from the source before what has come from the router is looked at
 
 
 def serve(settings: Settings, log: Logger, stop: Stop) -> None:
     """Listen until asked to stop, then see that what was captured gets stored. Raises CannotRunError."""
     chosen = settings.listener
     with rundir.locked(settings.run_dir, f"listener-{chosen.name}"), zmq.Context() as context:
+        spool = Spool(settings.run_dir / f"spool-{chosen.name}.db", chosen.spool_bytes, log)
+        limits = Limits(chosen.window_records, chosen.window_bytes, settings.ttl)
+        outbox = Outbox(chosen.name, secrets.token_hex(4), spool, limits, always=chosen.spool == "always")
+        if outbox.unsettled:
+            log.info("spool_found", records=outbox.unsettled, then="they are sent first")
         source, server = open_source(chosen, log)
-        listener = Listener(chosen, settings.endpoint("records"), source, server, log, context)
-        log.info("ready", stream=listener.stream)
+        listener = Listener(settings, outbox, source, server, log, context)
+        log.info("ready", stream=outbox.stream)
         try:
             try:
                 while not stop:
@@ -41,6 +48,7 @@ def serve(settings: Settings, log: Logger, stop: Stop) -> None:
         finally:
             source.close()
             context.destroy()
+            spool.close()
 
 
 class Listener:
@@ -48,53 +56,38 @@ class Listener:
 
     def __init__(
         self,
-        settings: ListenerSettings,
-        endpoint: str,
+        settings: Settings,
+        outbox: Outbox,
         source: Source,
         server: Server | None,
         log: Logger,
         context: zmq.Context[sockets.Socket],
     ) -> None:
-        self._settings = settings
+        self._settings = settings.listener
+        self._outbox = outbox
         self._source = source
         self._server = server
         self._log = log
         self._repeated = Repeated(log)
-        self._pacing = Pacing(settings.batch_records, settings.linger)
-        self._outbox = Outbox(settings.name, secrets.token_hex(4))
-        self._socket = sockets.connected(context, zmq.DEALER, endpoint, self._outbox.stream.encode())
+        self._pacing = Pacing(self._settings.batch_records, self._settings.linger)
+        self._socket = sockets.connected(context, zmq.DEALER, settings.endpoint("records"), outbox.stream.encode())
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         for descriptor in source.descriptors():
             self._poller.register(descriptor, zmq.POLLIN)
         self._next_report_s = 0.0
+        self._heard_s = 0.0  # when the router said something
         self._drops = 0
-
-    @property
-    def stream(self) -> str:
-        """The stream's name."""
-        return self._outbox.stream
-
-    @property
-    def _room(self) -> int:
-        """How many more records the window has room for."""
-        return self._settings.window_records - self._outbox.in_flight
 
     def turn(self) -> None:
         """Wait for records or acknowledgements, and handle them."""
-        room = self._room
-        if room <= 0:
-            # Not the source: it would be ready, and we are not.
-            self._repeated.warn("window_full", records=self._outbox.in_flight, then="waits for acknowledgements")
-            self._socket.poll(_POLL_MS)
-        elif pause_s := self._pacing.pause_s(time.monotonic()):
+        if pause_s := self._pacing.pause_s(time.monotonic()):
             time.sleep(pause_s)
         else:
             self._poller.poll(_POLL_MS)
         self._exchange()
-        if room > 0:
-            self._pacing.found(self._read(room), time.monotonic())
-            self._send_batches()
+        self._pacing.found(self._read(), time.monotonic())
+        self._send_batches()
         if self._server:
             self._server.look_after()
 
@@ -105,7 +98,7 @@ class Listener:
             self._source.check()
 
     def finish(self) -> None:
-        """Take no more, and deliver what was captured."""
+        """Take no more, and deliver what was captured; what cannot be delivered now is kept for the next start."""
         if self._server:
             self._server.stop()
         deadline = time.monotonic() + self._settings.linger + _DRAIN_S
@@ -113,28 +106,32 @@ class Listener:
             time.sleep(_DRAIN_POLL_S)
             self._read()
         self._read()
-        deadline = time.monotonic() + self._settings.grace
+        now = time.monotonic()
+        deadline = now + self._settings.grace
+        self._heard_s = now
         self._exchange()
         self._report()
-        while self._outbox.in_flight and time.monotonic() < deadline:
+        while not self._outbox.is_empty and now < deadline and now - self._heard_s < _SILENCE_S:
             self._socket.poll(_POLL_MS)
             self._exchange()
-            if time.monotonic() >= self._next_report_s:
+            now = time.monotonic()
+            if now >= self._next_report_s:
                 self._report()
         self._report()
-        if self._outbox.in_flight:
-            self._log.error(
-                "stopped_with_records_not_stored",
-                records=self._outbox.in_flight,
-                waited_s=self._settings.grace,
+        if not self._outbox.is_empty:
+            self._outbox.keep()
+            self._log.warning(
+                "stopped_with_records_in_the_spool",
+                records=self._outbox.unsettled,
+                then="they are sent after the next start",
                 check="that the router and the writers run, and that their Redis servers answer",
             )
 
-    def _read(self, room: float = inf) -> int:
-        """Take what the source has, until `room` is used up, as the next batches; gives how many records."""
+    def _read(self) -> int:
+        """Take what the source has as the next batches; gives how many records."""
         parts = []
         taken = 0
-        while taken < room and (records := self._source.read()) is not None:
+        while taken < _LOOK_RECORDS and (records := self._source.read()) is not None:
             parts.append(records)
             taken += len(records)
         if taken:
@@ -157,8 +154,10 @@ class Listener:
             except WireError as error:
                 self._repeated.warn("bad_message", problem=str(error))
                 continue
+            self._heard_s = time.monotonic()
             if self._outbox.take_acknowledgement(message):
-                self._log.info("sends_again", first=message.expected)
+                self._log.info("sends_again", stream=message.stream, first=message.expected)
+        self._outbox.refill()
         self._send_batches()
 
     def _report(self) -> None:
@@ -167,6 +166,6 @@ class Listener:
         if drops > self._drops:
             self._repeated.warn("kernel_drops", packets=drops - self._drops, then="more ring_bytes may help")
             self._drops = drops
-        report = self._outbox.report(self._source.kind, drops, self._source.undecoded(), self._room <= 0)
-        sockets.sent(self._socket, report.pack())
+        for report in self._outbox.reports(Counters(self._source.kind, drops, self._source.undecoded())):
+            sockets.sent(self._socket, report.pack())
         self._repeated.tell()

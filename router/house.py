@@ -1,23 +1,22 @@
 """The router's state: streams in, lanes out, and the weights between. No socket, no clock."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from router.health import Health
 from router.lanes import Lane
 from router.observed import Observed
-from router.streams import Stream
+from router.streams import OpenBatch, Stream
 from router.weights import Weights
 from tapfan.control import ControlError
-from tapfan.messages import Acknowledgement, ListenerReport, Mark, Stored, WriterReport
+from tapfan.losses import Losses, Reason
+from tapfan.messages import Acknowledgement, Gap, ListenerReport, Mark, Stored, WriterReport
 from tapfan.wire import PackedBatch
 
 REPORT_PERIOD_S = 0.5
 _MISSED_REPORTS = 3
-
-
-def _is_absent(reported_s: float, now_s: float) -> bool:
-    return now_s - reported_s > _MISSED_REPORTS * REPORT_PERIOD_S
+_COUNTED = ("captured", "kernel_drops")  # what of an earlier process's report stays true
 
 
 @dataclass
@@ -26,15 +25,9 @@ class Writer:
 
     redis: str
     lane: Lane
+    health: Health
     address: bytes | None = None  # its ZeroMQ routing id, once it has reported
     report: WriterReport | None = None
-    reported_s: float = 0.0
-
-    def health(self, now_s: float) -> str:
-        """Whether it can store now: up, down (its Redis) or absent (no report for three periods)."""
-        if self.report is None or _is_absent(self.reported_s, now_s):
-            return "absent"
-        return "up" if self.report.healthy else "down"
 
 
 @dataclass
@@ -45,24 +38,35 @@ class Listener:
     report: ListenerReport
     stream: Stream
     reported_s: float
+    restored: bool = False  # known from an earlier router, and not reported to this one yet
 
     def health(self, now_s: float) -> str:
-        """Whether it takes packets: up, waiting (its window is full) or absent (no report for three periods)."""
-        if _is_absent(self.reported_s, now_s):
+        """Whether it reports: up, spooling (it has more than its window holds) or absent (not for three periods)."""
+        if now_s - self.reported_s > _MISSED_REPORTS * REPORT_PERIOD_S:
             return "absent"
-        return "waiting" if self.report.waiting else "up"
+        return "spooling" if self.report.spooled else "up"
+
+    @property
+    def loss(self) -> Reason:
+        """Why there is no more of what has not come in."""
+        return "dropped_untracked" if self.restored else "dropped_listener_killed"
 
     @property
     def unsent(self) -> int:
         """Records that it has reported as captured and that have not come in."""
         return max(0, self.report.captured - self.stream.expected)
 
+    @property
+    def spooled(self) -> int:
+        """Of those, the ones that are on its disk only."""
+        return min(self.unsent, self.report.spooled)
+
     def acknowledgement(self) -> Acknowledgement:
         """What to tell it now."""
         return Acknowledgement(
             stream=self.report.stream,
             acknowledged=self.stream.acknowledged,
-            expired=self.stream.acknowledged_expired,
+            lost=dict(self.stream.acknowledged_lost),
             expected=self.stream.expected,
             report=self.report.number,
             sent=self.report.sent,
@@ -74,9 +78,17 @@ class Earlier:
     """What a listener's earlier streams came to: all of it is settled."""
 
     stored: int = 0
-    expired: int = 0
-    dropped: int = 0  # captured, and gone with the listener before it was sent
+    lost: Losses = field(default_factory=Counter)
     kernel_drops: int = 0
+
+
+@dataclass(frozen=True)
+class _Held:
+    """Records that wait for a writer to be up."""
+
+    records: PackedBatch
+    stream: Stream
+    batch: OpenBatch
 
 
 @dataclass
@@ -88,50 +100,123 @@ class House:
     listeners: dict[str, Listener] = field(default_factory=dict)  # by stream
     earlier: defaultdict[str, Earlier] = field(default_factory=lambda: defaultdict(Earlier))  # by listener
     observed: Observed = field(default_factory=Observed)
+    _held: deque[_Held] = field(default_factory=deque)
+
+    @property
+    def held(self) -> int:
+        """Records that no writer that is up may get."""
+        return sum(len(held.records) for held in self._held)
+
+    @property
+    def draining(self) -> bool:
+        """Whether writers that are up have something to store."""
+        return any(writer.health.up and writer.lane.in_flight for writer in self.writers.values())
 
     def take_batch(self, batch: PackedBatch) -> bool:
-        """Split a batch over the lanes; False when it is not the next of a known stream, and so not taken."""
+        """Split a batch over the lanes; False when it is not the next of a reported stream, and so not taken."""
         listener = self.listeners.get(batch.stream)
-        if listener is None or batch.first != listener.stream.expected:
+        if listener is None or listener.restored or batch.first != listener.stream.expected:
             return False
-        counts = {name: count for name, count in self.weights.take(len(batch)).items() if count}
-        open_batch = listener.stream.receive(batch.end, len(counts))
+        self._place(_Held(batch, listener.stream, listener.stream.receive(batch.end, 1)))
+        return True
+
+    def take_gap(self, gap: Gap) -> Listener | None:
+        """Note that records will not come; gives the listener to tell, when there is something to acknowledge."""
+        listener = self.listeners.get(gap.stream)
+        if listener is None or listener.restored or not gap.first <= listener.stream.expected < gap.end:
+            return None
+        return listener if listener.stream.lose_to(gap.end, gap.reason) else None
+
+    def _place(self, held: _Held) -> None:
+        """Give the records of one share to the lanes as shares of their own; hold them while nobody is up."""
+        if not self.weights.any_up:
+            self._held.append(held)
+            return
+        counts = {name: count for name, count in self.weights.take(len(held.records)).items() if count}
+        held.batch.shares_left += len(counts) - 1
         start = 0
         for name, count in counts.items():
-            self.writers[name].lane.add(batch.slice(start, start + count), listener.stream, open_batch)
+            self.writers[name].lane.add(held.records.slice(start, start + count), held.stream, held.batch)
             start += count
-        return True
 
     def take_listener_report(self, report: ListenerReport, address: bytes, now_s: float) -> Listener:
         """Note a listener's report; the first of a stream opens it."""
         listener = self.listeners.get(report.stream)
         if listener is None:
-            self._sum_up_earlier(report.name, now_s)
-            listener = Listener(address, report, Stream.begun(report.base, report.expired), now_s)
+            stream = Stream.begun(report.base, report.lost) if report.live else Stream.left_over(report.base)
+            listener = Listener(address, report, stream, now_s)
             self.listeners[report.stream] = listener
+        elif listener.restored and report.live:
+            listener.stream = Stream.begun(report.base, report.lost)
+        elif not report.live:
+            # Another process reports it now, which knows nothing of what the one that captured had counted.
+            counted = {key: max(getattr(report, key), getattr(listener.report, key)) for key in _COUNTED}
+            report = report.model_copy(update=counted)
         if report.base > listener.stream.expected:
-            listener.stream.skip_to(report.base, report.expired)
-        listener.address, listener.report, listener.reported_s = address, report, now_s
+            if report.live:
+                listener.stream.skip_to(report.base, report.lost)
+            else:
+                listener.stream.lose_to(report.base, listener.loss)
+        listener.address, listener.report, listener.reported_s, listener.restored = address, report, now_s, False
         return listener
 
-    def _sum_up_earlier(self, name: str, now_s: float) -> None:
-        """Keep no more than sums of the streams of a listener that have come to their end."""
+    def current(self, name: str) -> Listener:
+        """The stream that a listener captures into, as far as is known."""
+        streams = [listener for listener in self.listeners.values() if listener.report.name == name]
+        return next((listener for listener in reversed(streams) if listener.report.live), streams[-1])
+
+    def has_ended(self, listener: Listener) -> bool:
+        """Whether nothing more comes of a stream: the listener has another one, and this not even in its spool."""
+        current = self.current(listener.report.name)
+        return listener is not current and listener.report.stream not in current.report.leftovers
+
+    def sum_up_earlier(self, now_s: float) -> None:
+        """Keep no more than sums of the streams that have come to their end."""
         for key, listener in list(self.listeners.items()):
-            ended = listener.stream.acknowledged == listener.stream.expected and listener.health(now_s) == "absent"
-            if listener.report.name == name and ended:
-                self.earlier[name].stored += listener.stream.stored
-                self.earlier[name].expired += listener.stream.expired
-                self.earlier[name].dropped += listener.unsent
-                self.earlier[name].kernel_drops += listener.report.kernel_drops
+            settled = listener.stream.acknowledged == listener.stream.expected
+            if settled and self.has_ended(listener) and listener.health(now_s) == "absent":
+                earlier = self.earlier[listener.report.name]
+                earlier.stored += listener.stream.stored
+                earlier.lost.update(listener.stream.lost)
+                earlier.lost[listener.loss] += listener.unsent
+                earlier.kernel_drops += listener.report.kernel_drops
                 del self.listeners[key]
 
-    def take_writer_report(self, report: WriterReport, address: bytes, now_s: float) -> Mark | None:
+    def take_writer_report(self, report: WriterReport, address: bytes) -> Mark | None:
         """Note a writer's report; gives the mark to answer with, None for a writer that is not configured."""
         writer = self.writers.get(report.name)
         if writer is None:
             return None
-        writer.address, writer.report, writer.reported_s = address, report, now_s
+        writer.address, writer.report = address, report
+        writer.health.report(report.healthy)
+        self._rearrange()
         return writer.lane.take_report(report)
+
+    def look(self, now_s: float) -> None:
+        """To be called once a period: notices who does not report."""
+        for writer in self.writers.values():
+            writer.health.look()
+        self._rearrange()
+        self.sum_up_earlier(now_s)
+
+    def _rearrange(self) -> None:
+        if self.weights.set_up([name for name, writer in self.writers.items() if writer.health.up]):
+            self._redistribute()
+
+    def _redistribute(self) -> None:
+        """Let those that are up have what is held, and what the others have not stored.
+
+        While nobody is up, what a writer has stays with it: it may well be the first that can store it.
+        """
+        if not self.weights.any_up:
+            return
+        waiting = list(self._held)
+        self._held.clear()
+        for writer in self.writers.values():
+            if not writer.health.up:
+                waiting += [_Held(kept.share, kept.stream, kept.batch) for kept in writer.lane.take_away()]
+        for held in waiting:
+            self._place(held)
 
     def take_stored(self, message: Stored, now_s: float) -> Listener | None:
         """Note a stored share; gives the listener to tell, when there is something to acknowledge. Raises WireError."""
@@ -140,7 +225,8 @@ class House:
         if kept is None:
             return None
         self.observed.count(message.name, message.stored, now_s)
-        if not kept.stream.store(kept.batch, message.stored, message.expired):
+        lost: Losses = Counter({"expired_at_writer": message.expired} if message.expired else {})
+        if not kept.stream.store(kept.batch, message.stored, lost):
             return None
         return next(listener for listener in self.listeners.values() if listener.stream is kept.stream)
 
@@ -150,6 +236,7 @@ class House:
         if arguments or not isinstance(given, dict) or not all(isinstance(name, str) for name in given):
             raise ControlError("bad_request", 'weights takes {"weights": {writer: weight, …}}, or nothing')
         self.weights.change(given)
+        self._redistribute()
         return {
             "version": self.weights.version,
             "weights": dict(self.weights.current),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from router.streams import OpenBatch, Stream
 from tapfan.messages import Mark, Stored, WriterReport
-from tapfan.wire import PackedBatch, WireError, share_message
+from tapfan.wire import PackedBatch, WireError, read_batch, share_message, unpack
 
 
 @dataclass
@@ -16,6 +16,11 @@ class KeptShare:
     records: int
     stream: Stream
     batch: OpenBatch
+
+    @property
+    def share(self) -> PackedBatch:
+        """Its records, read back from the message."""
+        return read_batch(unpack(self.message))
 
 
 class Lane:
@@ -53,6 +58,13 @@ class Lane:
     def mark_sent(self) -> None:
         """What `next_unsent` gave is sent."""
         self._unsent += 1
+
+    def take_away(self) -> list[KeptShare]:
+        """Give up all shares, in order, for others to store; a late word that one is stored then changes nothing."""
+        kept = list(self._kept.values())
+        self._kept.clear()
+        self.in_flight = 0
+        return kept
 
     def take_report(self, report: WriterReport) -> Mark:
         """The answer to a writer's report; what it has proved not to have counts as unsent again."""

@@ -7,20 +7,23 @@ from logging import INFO, WARNING
 
 import zmq
 
+from router.health import Health
 from router.house import REPORT_PERIOD_S, House, Listener, Writer
 from router.lanes import Lane
+from router.ledger import LedgerFile
 from router.requests import Requests, split_envelope
 from router.status import status
 from router.weights import Weights
 from tapfan import rundir, sockets
 from tapfan.control import ControlError
 from tapfan.logs import Logger, Repeated
-from tapfan.messages import ListenerReport, Stored, WriterReport, read_message
+from tapfan.messages import Gap, ListenerReport, Stored, WriterReport, read_message
 from tapfan.settings import Settings
 from tapfan.stopping import Stop
 from tapfan.wire import WireError, read_batch, unpack
 
 _POLL_MS = 100  # how soon a stop is noticed
+_DRAIN_S = 3.0  # at a stop, the longest wait until what has come in is stored
 _MESSAGES_A_TURN = 64  # of one socket, so that no socket holds up the others
 
 
@@ -32,6 +35,7 @@ def serve(settings: Settings, log: Logger, stop: Stop) -> None:
         try:
             while not stop:
                 router.turn()
+            router.finish()
         finally:
             context.destroy()
 
@@ -43,8 +47,13 @@ class Router:
         epoch = secrets.token_hex(4)
         self._house = House(
             Weights({writer.name: writer.weight for writer in settings.writers}),
-            {writer.name: Writer(writer.redacted, Lane(epoch)) for writer in settings.writers},
+            {
+                writer.name: Writer(writer.redacted, Lane(epoch), Health(settings.router.rise, settings.router.fall))
+                for writer in settings.writers
+            },
         )
+        self._ledger = LedgerFile(settings.run_dir / "ledger.json", log)
+        self._ledger.restore(self._house)
         self._log = log
         self._repeated = Repeated(log)
         self._health: dict[str, str] = {}
@@ -57,6 +66,14 @@ class Router:
         self._poller = zmq.Poller()
         for socket in (self._records, self._shares, self._control):
             self._poller.register(socket, zmq.POLLIN)
+
+    def finish(self) -> None:
+        """Take no more batches, and see stored what has come in: the rest is split anew after the next start."""
+        self._poller.unregister(self._records)
+        deadline_s = time.monotonic() + _DRAIN_S
+        while self._house.draining and time.monotonic() < deadline_s:
+            self.turn()
+        self._ledger.save(self._house)
 
     def turn(self) -> None:
         """Wait for messages, and handle some of each socket's."""
@@ -76,6 +93,8 @@ class Router:
             self._send_shares(writer)
         if time.monotonic() >= self._next_look_s:
             self._next_look_s = time.monotonic() + REPORT_PERIOD_S
+            self._house.look(time.monotonic())
+            self._ledger.save(self._house)
             self._repeated.tell()
             self._tell_health()
 
@@ -104,10 +123,14 @@ class Router:
             self._house.take_batch(read_batch(content))
             return
         report = read_message(content)
-        if not isinstance(report, ListenerReport):
+        if isinstance(report, Gap):
+            told = self._house.take_gap(report)
+        elif isinstance(report, ListenerReport):
+            told = self._house.take_listener_report(report, address, time.monotonic())
+        else:
             raise WireError(f"{report.kind}: not from a listener")
-        listener = self._house.take_listener_report(report, address, time.monotonic())
-        tell[id(listener)] = listener
+        if told:
+            tell[id(told)] = told
 
     def _from_writer(self, address: bytes, message: bytes, tell: dict[int, Listener]) -> None:
         content = read_message(unpack(message))
@@ -116,7 +139,7 @@ class Router:
             if listener:
                 tell[id(listener)] = listener
         elif isinstance(content, WriterReport):
-            mark = self._house.take_writer_report(content, address, time.monotonic())
+            mark = self._house.take_writer_report(content, address)
             if mark is None:
                 self._repeated.warn("unknown_writer", writer=content.name)
                 return
@@ -127,8 +150,9 @@ class Router:
     def _tell_health(self) -> None:
         """Log whose health is other than it was."""
         now_s = time.monotonic()
-        health = {f"writer {name}": writer.health(now_s) for name, writer in self._house.writers.items()}
-        health |= {f"listener {entry.report.name}": entry.health(now_s) for entry in self._house.listeners.values()}
+        health = {f"writer {name}": writer.health.text for name, writer in self._house.writers.items()}
+        names = {entry.report.name for entry in self._house.listeners.values()}
+        health |= {f"listener {name}": self._house.current(name).health(now_s) for name in sorted(names)}
         for name, state in health.items():
             if state != self._health.get(name, "absent"):
                 self._log.log(INFO if state == "up" else WARNING, "health", of=name, now=state)

@@ -1,20 +1,26 @@
 """The `status` command: what the router knows, for people and for programs."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from router.house import Earlier, House, Listener
+from router.house import House, Listener
+from tapfan.losses import Losses, dropped, expired
 
 
 def status(house: House, now_s: float) -> dict[str, Any]:
     """Writers, listeners and the ledger: captured = stored + expired + dropped + in flight + spooled."""
-    listeners = {name: _listener_status(streams, house.earlier[name], now_s) for name, streams in _by_name(house)}
+    listeners = {name: _listener_status(house, name, streams, now_s) for name, streams in _by_name(house)}
     ledger: dict[str, Any] = {
         key: sum(entry[key] for entry in listeners.values())
         for key in ("captured", "stored", "expired", "dropped", "in_flight", "spooled")
     }
+    lost: Losses = Counter()
+    for entry in listeners.values():
+        lost.update(entry["lost"])
+    ledger["lost"] = dict(lost)
     # Counted from both ends: what the streams took in, less what is settled, must be what the lanes hold.
-    in_lanes = sum(writer.lane.in_flight for writer in house.writers.values())
+    in_lanes = sum(writer.lane.in_flight for writer in house.writers.values()) + house.held
     in_streams = sum(entry.stream.in_flight for entry in house.listeners.values())
     ledger["balanced"] = in_lanes == in_streams
     return {
@@ -31,27 +37,36 @@ def _by_name(house: House) -> Iterator[tuple[str, list[Listener]]]:
         yield name, [listener for listener in house.listeners.values() if listener.report.name == name]
 
 
-def _listener_status(streams: list[Listener], earlier: Earlier, now_s: float) -> dict[str, Any]:
-    """The sum over a listener's streams; the last is the running one, the others are of earlier starts.
+def _listener_status(house: House, name: str, streams: list[Listener], now_s: float) -> dict[str, Any]:
+    """The sum over a listener's streams: the one that it captures into, and those of its earlier starts.
 
-    What an earlier start had captured and not sent died with it, and counts as dropped.
+    What an earlier start had captured, and neither sent nor left in the spool, died with it and counts as dropped.
     """
-    last = streams[-1]
+    earlier, current = house.earlier[name], house.current(name)
     stored = earlier.stored + sum(entry.stream.stored for entry in streams)
-    expired = earlier.expired + sum(entry.stream.expired for entry in streams)
-    dropped = earlier.dropped + sum(entry.unsent for entry in streams[:-1])
-    in_flight = last.unsent + sum(entry.stream.in_flight for entry in streams)
+    lost = earlier.lost.copy()
+    in_flight = spooled = 0
+    for entry in streams:
+        lost.update(entry.stream.lost)
+        in_flight += entry.stream.in_flight
+        if house.has_ended(entry):
+            lost[entry.loss] += entry.unsent
+        else:
+            in_flight += entry.unsent - entry.spooled
+            spooled += entry.spooled
+    lost = +lost  # without the reasons that there were none for
     return {
-        "source": last.report.source,
-        "health": last.health(now_s),
-        "captured": stored + expired + dropped + in_flight,
+        "source": current.report.source,
+        "health": current.health(now_s),
+        "captured": stored + lost.total() + in_flight + spooled,
         "kernel_drops": earlier.kernel_drops + sum(entry.report.kernel_drops for entry in streams),
-        "undecoded": last.report.undecoded,
+        "undecoded": current.report.undecoded,
         "stored": stored,
         "in_flight": in_flight,
-        "spooled": 0,
-        "expired": expired,
-        "dropped": dropped,
+        "spooled": spooled,
+        "expired": expired(lost),
+        "dropped": dropped(lost),
+        "lost": dict(lost),
     }
 
 
@@ -66,10 +81,17 @@ def _writers_status(house: House, now_s: float) -> dict[str, Any]:
             "share": shares[name],
             "observed": observed[name],
             "state": "ready",
-            "health": writer.health(now_s),
+            "health": writer.health.text,
             "reason": writer.report.reason if writer.report else "has not reported yet",
+            "round_trip_ms": _milliseconds(writer.report.round_trip_us) if writer.report else None,
+            "used_memory": writer.report.used_memory if writer.report else None,
+            "max_memory": writer.report.max_memory if writer.report else None,
             "stored": writer.lane.stored,
             "in_flight": writer.lane.in_flight,
         }
         for name, writer in house.writers.items()
     }
+
+
+def _milliseconds(duration_us: int | None) -> float | None:
+    return None if duration_us is None else duration_us / 1000

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 import msgpack
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from tapfan.losses import Reason
 from tapfan.wire import MAX_SEQUENCE, STREAM_FORM, WireError
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
@@ -19,6 +20,9 @@ Sequence = Annotated[int, Field(ge=0, le=MAX_SEQUENCE)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Epoch = Annotated[str, Field(pattern="^[0-9a-f]{8}$")]
 Text = Annotated[str, Field(max_length=500)]
+Lost = Annotated[dict[Reason, Count], Field(default_factory=dict)]
+
+MAX_LEFTOVERS = 1000
 
 
 class _Message(BaseModel):
@@ -31,25 +35,46 @@ class _Message(BaseModel):
 
 
 class ListenerReport(_Message):
-    """Listener to router, twice a second: how far its stream is, and its counters."""
+    """Listener to router, twice a second and for each of its streams: how far that is, and its counters.
+
+    A listener has one stream that it captures into, and those of earlier starts that it found in its spool.
+    """
 
     kind: Literal["listener"] = "listener"
     name: Name
     stream: Stream
+    live: bool  # whether it still captures into this stream
     number: Count  # of this report
     base: Sequence  # the first record not yet acknowledged: where a router that is new begins
     sent: Sequence  # one past the last record sent
-    expired: Sequence  # of the records below base, those that outlived their TTL on the way
+    lost: Lost  # of the records below base, those that are not stored
     captured: Sequence  # records in the stream so far, sent or not
+    spooled: Count  # of those, the last ones, which are on disk only
+    leftovers: list[Stream] = Field(max_length=MAX_LEFTOVERS)  # the earlier streams that it still has
     kernel_drops: Count  # packets that found the capture ring full
     undecoded: Count  # packets that passed the filter and gave no record
     source: Literal["capture", "accept"]
-    waiting: bool  # its window is full of what is not stored yet, and so it takes nothing more
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
-        if not self.expired <= self.base <= self.sent <= self.captured:
-            raise ValueError("expired, base, sent and captured must not fall")
+        if not sum(self.lost.values()) <= self.base <= self.sent <= self.captured - self.spooled:
+            raise ValueError("lost, base, sent and captured without spooled must not fall")
+        return self
+
+
+class Gap(_Message):
+    """Listener to router, in the place of a batch: records of its stream that it has no more."""
+
+    kind: Literal["gap"] = "gap"
+    stream: Stream
+    first: Sequence
+    end: Sequence
+    reason: Reason
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if self.first >= self.end:
+            raise ValueError("a gap ends after its first record")
         return self
 
 
@@ -58,8 +83,8 @@ class Acknowledgement(_Message):
 
     kind: Literal["acknowledgement"] = "acknowledgement"
     stream: Stream
-    acknowledged: Sequence  # every record below is stored or expired
-    expired: Count  # of those, since the stream's beginning
+    acknowledged: Sequence  # every record below is stored or lost
+    lost: Lost  # of those, since the stream's beginning
     expected: Sequence  # one past the last record received in order
     report: Count  # the number and `sent` of the last report, echoed
     sent: Sequence
@@ -71,8 +96,11 @@ class WriterReport(_Message):
     kind: Literal["writer"] = "writer"
     name: Name
     redis: Text  # its URL without secrets
-    healthy: bool
-    reason: Text  # why not healthy
+    healthy: bool  # its Redis takes records
+    reason: Text  # why not
+    round_trip_us: Count | None  # of the last check of Redis; None while there was none
+    used_memory: Count | None  # bytes; None where Redis does not tell
+    max_memory: Count | None  # bytes; 0: unlimited
     router: Epoch | None  # the router whose shares it counts; None before its first mark
     expected: Count
     mark: Count  # the number and `sent` of the last mark, echoed
@@ -100,7 +128,7 @@ class Stored(_Message):
     expired: Count
 
 
-Message = ListenerReport | Acknowledgement | WriterReport | Mark | Stored
+Message = ListenerReport | Gap | Acknowledgement | WriterReport | Mark | Stored
 _MESSAGE: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="kind")])
 
 

@@ -54,6 +54,9 @@ class ListenerSettings(_Section):
     linger: Annotated[Duration, Field(ge=0.001, le=0.5)] = 0.02
     batch_records: Annotated[WholeNumber, Field(ge=1, le=MAX_RECORDS)] = 32_768
     window_records: Annotated[WholeNumber, Field(ge=MAX_RECORDS, le=10_000_000)] = 500_000
+    window_bytes: Annotated[WholeNumber, Field(ge=2**16, le=2**30)] = 32 * 2**20
+    spool: Literal["overflow", "always"] = "overflow"
+    spool_bytes: Annotated[WholeNumber, Field(ge=2**16, le=2**40)] = 2**30
     ring_bytes: Annotated[WholeNumber, Field(ge=2 * 2**20, le=2**30)] = 16 * 2**20
     grace: Annotated[Duration, Field(ge=0, le=3600)] = 8.0
 
@@ -87,10 +90,15 @@ def _leads_to(host: str, port: int, endpoint: Endpoint) -> bool:
 
 
 class RouterSettings(_Section):
-    """Section [router]: where its sockets are, if not in the run directory."""
+    """Section [router]: where its sockets are, if not in the run directory, and its checks of the writers.
+
+    `fall` failed checks in a row take a writer out, `rise` passed ones bring it back; there are two checks a second.
+    """
 
     records: ZmqEndpoint | None = None
     shares: ZmqEndpoint | None = None
+    rise: Annotated[WholeNumber, Field(ge=1, le=100)] = 2
+    fall: Annotated[WholeNumber, Field(ge=1, le=100)] = 3
 
 
 class ControlSettings(_Section):

@@ -43,7 +43,7 @@ class Writer:
         self._repeated = Repeated(log)
         self._inbox = Inbox()
         self._health = Health(False, "connecting")
-        self._next_report_s = 0.0
+        self._next_report_s = time.monotonic() + _REPORT_PERIOD_S  # unless Redis is known to be up before
         # An identity of its own for each start: the router must not take two for one while the first still closes.
         identity = f"{writer.name}.{secrets.token_hex(4)}".encode()
         self._socket = sockets.connected(context, zmq.DEALER, settings.endpoint("shares"), identity)
@@ -54,7 +54,8 @@ class Writer:
 
     def turn(self) -> None:
         """Wait for messages or outcomes, handle them, and report when it is time."""
-        self._poller.poll(_POLL_MS)
+        left_ms = round((self._next_report_s - time.monotonic()) * 1000)
+        self._poller.poll(max(0, min(_POLL_MS, left_ms)))
         if not self._storing.runs:
             raise RuntimeError("the storing thread ended; why is told above")
         self._handle_outcomes()
@@ -83,7 +84,9 @@ class Writer:
         mark = read_message(content)
         if not isinstance(mark, Mark):
             raise WireError(f"{mark.kind}: not from a router")
-        if self._inbox.take_mark(mark):
+        changed = self._inbox.take_mark(mark)
+        self._storing.want(mark.router, mark.base)
+        if changed:
             self._log.info("router_found", router=mark.router)
             self._report()
         for stored in self._inbox.unconfirmed:
@@ -92,14 +95,7 @@ class Writer:
     def _handle_outcomes(self) -> None:
         for outcome in self._storing.outcomes():
             if isinstance(outcome, Health):
-                self._health = outcome
-                if outcome.healthy:
-                    self._log.info("redis_up", redis=self._settings.redacted)
-                else:
-                    self._log.warning(
-                        "redis_down", redis=self._settings.redacted, problem=outcome.reason, then="keeps trying"
-                    )
-                self._report()
+                self._take_health(outcome)
                 continue
             stored = Stored(
                 name=self._settings.name,
@@ -111,13 +107,29 @@ class Writer:
             self._inbox.add_stored(stored)
             sockets.sent(self._socket, stored.pack())
 
+    def _take_health(self, health: Health) -> None:
+        before, self._health = self._health, health
+        if health.healthy and not before.healthy:
+            self._log.info("redis_up", redis=self._settings.redacted)
+        if health.reason and health.reason != before.reason:
+            self._log.warning("redis_down", redis=self._settings.redacted, problem=health.reason, then="keeps trying")
+        if health.healthy != before.healthy:
+            self._report()
+
     def _report(self) -> None:
         self._next_report_s = time.monotonic() + _REPORT_PERIOD_S
+        healthy, reason = self._health.healthy, self._health.reason
+        if (unanswered_s := self._storing.unanswered_s) > _REPORT_PERIOD_S:
+            healthy, reason = False, f"no answer for {unanswered_s:.1f} s"
+        vitals = self._health.vitals
         report = WriterReport(
             name=self._settings.name,
             redis=self._settings.redacted,
-            healthy=self._health.healthy,
-            reason=self._health.reason,
+            healthy=healthy,
+            reason=reason,
+            round_trip_us=vitals.round_trip_us if vitals else None,
+            used_memory=vitals.used_memory if vitals else None,
+            max_memory=vitals.max_memory if vitals else None,
             router=self._inbox.router,
             expected=self._inbox.expected,
             mark=self._inbox.mark,

@@ -2,7 +2,10 @@
 
 import socket
 import ssl
-from typing import NoReturn
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar
 
 import hiredis
 import redis
@@ -16,10 +19,28 @@ TIMEOUT_S = 5.0  # for one answer of Redis
 _CONNECT_TIMEOUT_S = 2.0
 _OK = b"+OK\r\n"
 _RECEIVE_BYTES = 65_536
+_CHECK = b"".join(
+    b"*2\r\n$4\r\nINFO\r\n$%d\r\n%s\r\n" % (len(section), section)
+    for section in (b"replication", b"persistence", b"memory")
+)
+_CHECK_REPLIES = 3
+# Leaves nothing behind, as its time is over at once. The key's form is the records', as a user may be kept to it.
+_TRIAL = b"*5\r\n$3\r\nSET\r\n$9\r\ntcp:check\r\n$1\r\n1\r\n$4\r\nPXAT\r\n$1\r\n1\r\n"
+
+T = TypeVar("T")
 
 
 class StoreError(Exception):
     """Raised when Redis did not take all commands; its text says why, without secrets. To be tried again."""
+
+
+@dataclass(frozen=True)
+class Vitals:
+    """What a check of Redis measured; None where Redis does not tell."""
+
+    round_trip_us: int
+    used_memory: int | None = None  # bytes
+    max_memory: int | None = None  # bytes; 0: unlimited
 
 
 class Store:
@@ -36,11 +57,24 @@ class Store:
     def set_all(self, commands: Commands) -> None:
         """Send the commands and check every reply. Raises StoreError."""
         if commands.count:
-            self._exchange(commands.data, _OK, commands.count)
+            self._exchange(commands.data, lambda raw: _expect(raw, _OK, commands.count))
 
-    def probe(self) -> None:
-        """See whether Redis answers. Raises StoreError."""
-        self._exchange(memoryview(b"*1\r\n$4\r\nPING\r\n"), b"+PONG\r\n", 1)
+    def check(self, trial: bool = False) -> Vitals:
+        """See whether Redis would take records: it answers, is no replica, loads nothing, and has memory left.
+
+        `trial`: see also whether it takes a SET. Of a user that may not ask for INFO it is only known that it reaches
+        Redis. Raises StoreError.
+        """
+        if trial:
+            self._exchange(memoryview(_TRIAL), lambda raw: _expect(raw, _OK, 1))
+        begun_s = time.monotonic()
+        answers = self._exchange(memoryview(_CHECK), lambda raw: _read(raw, _CHECK_REPLIES))
+        round_trip_us = round((time.monotonic() - begun_s) * 1e6)
+        try:
+            return _vitals(answers, round_trip_us)
+        except StoreError:
+            self.close()  # as after any other failure: a master that became a replica would be asked for ever
+            raise
 
     def close(self) -> None:
         """Close the connection, if there is one."""
@@ -48,14 +82,14 @@ class Store:
             self._connection.disconnect()
             self._connection = None
 
-    def _exchange(self, data: memoryview, reply: bytes, count: int) -> None:
+    def _exchange(self, data: memoryview, receive: Callable[[socket.socket], T]) -> T:
         try:
             connection = self._connected()
             connection.send_packed_command([data], check_health=False)
             raw = connection._get_socket()  # redis-py has no public name for it
             if raw is None:
                 raise StoreError("the connection closed")
-            _expect(raw, reply, count)
+            return receive(raw)
         except StoreError:
             self.close()  # what stands behind the name may be another server next time
             raise
@@ -101,16 +135,51 @@ def _raise_first_error(raw: socket.socket, begun: bytes) -> NoReturn:
     _wake_for(raw, 1)  # how many bytes there are to come is not known any more
     reader = hiredis.Reader()
     reader.feed(begun)
-    while (reply := reader.gets()) in (False, b"OK"):
-        if reply is False:
-            data = raw.recv(_RECEIVE_BYTES)
-            if not data:
-                raise ConnectionError("Redis closed the connection")
-            reader.feed(data)
+    while (reply := _next_reply(reader, raw)) == b"OK":
+        pass
     if not isinstance(reply, hiredis.ReplyError):
         raise StoreError("an answer that is neither OK nor an error")
     hint = "; SET with PXAT needs Redis 6.2 or newer" if "syntax error" in str(reply) else ""
     raise StoreError(f"refused: {reply}{hint}")
+
+
+def _read(raw: socket.socket, count: int) -> list[Any]:
+    """The next replies, whatever they are."""
+    _wake_for(raw, 1)
+    reader = hiredis.Reader()
+    return [_next_reply(reader, raw) for _ in range(count)]
+
+
+def _next_reply(reader: hiredis.Reader, raw: socket.socket) -> Any:
+    while (reply := reader.gets()) is False:
+        data = raw.recv(_RECEIVE_BYTES)
+        if not data:
+            raise ConnectionError("Redis closed the connection")
+        reader.feed(data)
+    return reply
+
+
+def _vitals(answers: Sequence[Any], round_trip_us: int) -> Vitals:
+    """What the answers to _CHECK say. Raises StoreError when Redis would take no records."""
+    info: dict[str, str] = {}
+    for answer in answers:
+        if isinstance(answer, hiredis.ReplyError) and not str(answer).startswith("NOPERM"):
+            raise StoreError(f"refused: {answer}")
+        if isinstance(answer, bytes):
+            pairs = (line.partition(":") for line in answer.decode(errors="replace").splitlines())
+            info |= {key: value for key, _, value in pairs}
+    if info.get("role", "master") != "master":
+        raise StoreError(f"a replica ({info['role']}), which takes no records")
+    if info.get("loading", "0") != "0":
+        raise StoreError("loading its data from disk")
+    used, most = _number(info, "used_memory"), _number(info, "maxmemory")
+    if used is not None and most and used >= most and info.get("maxmemory_policy") == "noeviction":
+        raise StoreError("out of memory: its maxmemory is used up, and its maxmemory-policy is noeviction")
+    return Vitals(round_trip_us, used, most)
+
+
+def _number(info: dict[str, str], key: str) -> int | None:
+    return int(info[key]) if info.get(key, "").isdigit() else None
 
 
 def _reason(error: Exception) -> str:

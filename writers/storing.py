@@ -12,10 +12,10 @@ from queue import Empty, SimpleQueue
 
 from tapfan.batch import Batch
 from writers.commands import pack
-from writers.store import TIMEOUT_S, Store, StoreError
+from writers.store import TIMEOUT_S, Store, StoreError, Vitals
 
 _SLICE_RECORDS = 4096  # packed at once: 1 MiB of commands
-_PROBE_PERIOD_S = 1.0
+_CHECK_PERIOD_S = 0.5
 _BACKOFF_S = (0.1, 2.0)  # the first and the longest pause after a failure
 STOP_TIMEOUT_S = TIMEOUT_S + 1.0
 
@@ -32,10 +32,11 @@ class StoredShare:
 
 @dataclass(frozen=True)
 class Health:
-    """Whether Redis takes commands, and if not, why."""
+    """Whether Redis takes records, and if not, why; and what the last check that it answered has measured."""
 
     healthy: bool
     reason: str = ""
+    vitals: Vitals | None = None
 
 
 class Storing:
@@ -49,7 +50,11 @@ class Storing:
         self._ttl_ms = round(ttl_s * 1000)
         self._shares: SimpleQueue[tuple[str, int, Batch] | None] = SimpleQueue()
         self._outcomes: deque[StoredShare | Health] = deque()
-        self._health: Health | None = None
+        self._health = Health(False, "connecting")
+        self._wanted = ("", 0)  # the router whose shares are, and from which number on
+        self._next_check_s = 0.0
+        self._failed = False  # whether the last commands were not taken
+        self._call_begun_s: float | None = None
         self._stop = threading.Event()
         self.ready_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="storing", daemon=True)
@@ -59,6 +64,16 @@ class Storing:
     def runs(self) -> bool:
         """Whether the thread does; only a fault of ours ends it before it is stopped."""
         return self._thread.is_alive()
+
+    @property
+    def unanswered_s(self) -> float:
+        """For how long Redis has not answered the call at hand; 0 when there is none."""
+        begun_s = self._call_begun_s
+        return 0.0 if begun_s is None else time.monotonic() - begun_s
+
+    def want(self, router: str, base: int) -> None:
+        """Only shares of this router's are still to be stored, and of those none below `base`: others have them."""
+        self._wanted = (router, base)
 
     def add(self, router: str, number: int, share: Batch) -> None:
         """Store this share after those added before."""
@@ -83,26 +98,34 @@ class Storing:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        self._attempt(self._store.probe)
+        self._check()
         while not self._stop.is_set():
             try:
-                entry = self._shares.get(timeout=_PROBE_PERIOD_S)
+                entry = self._shares.get(timeout=max(0.0, self._next_check_s - time.monotonic()))
             except Empty:
-                self._attempt(self._store.probe)
+                self._check()
                 continue
             if entry is not None:
                 self._store_share(*entry)
         self._store.close()
+
+    def _is_wanted(self, router: str, number: int) -> bool:
+        wanted_router, base = self._wanted
+        return router == wanted_router and number >= base
 
     def _store_share(self, router: str, number: int, share: Batch) -> None:
         stored = expired = 0
         for start in range(0, len(share), _SLICE_RECORDS):
             part = share[start : start + _SLICE_RECORDS]
             pause = _BACKOFF_S[0]
-            while not self._stop.is_set():
+            while not self._stop.is_set() and self._is_wanted(router, number):
+                # While Redis refuses this share, that tells of its health; a check might well pass.
+                if not self._failed and time.monotonic() >= self._next_check_s:
+                    self._check()
                 commands = pack(part, self._ttl_ms, time.time_ns() // 1_000_000)
                 # What has expired says nothing about Redis, which need not be asked for it.
-                if not commands.count or self._attempt(partial(self._store.set_all, commands)):
+                self._failed = bool(commands.count) and not self._attempt(partial(self._store.set_all, commands))
+                if not self._failed:
                     stored += commands.count
                     expired += commands.expired
                     break
@@ -112,13 +135,21 @@ class Storing:
                 return
         self._tell(StoredShare(router, number, stored, expired))
 
-    def _attempt(self, call: Callable[[], None]) -> bool:
+    def _check(self) -> None:
+        self._next_check_s = time.monotonic() + _CHECK_PERIOD_S
+        self._attempt(partial(self._store.check, trial=self._failed))
+
+    def _attempt(self, call: Callable[[], Vitals | None]) -> bool:
+        """Make a call to Redis; what it shows of Redis's health is told."""
+        self._call_begun_s = time.monotonic()
         try:
-            call()
+            vitals = call()
         except StoreError as error:
-            health = Health(False, str(error)[:400])
+            health = Health(False, str(error)[:400], self._health.vitals)
         else:
-            health = Health(True)
+            health = Health(True, "", vitals or self._health.vitals)
+        finally:
+            self._call_begun_s = None
         if health != self._health:
             self._health = health
             self._tell(health)

@@ -1,7 +1,9 @@
 """`tapfan check`: what a valid configuration would run here, and what on this host stands in its way."""
 
 import errno
+import shutil
 import socket
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -23,6 +25,7 @@ def check(settings: Settings) -> dict[str, Any]:
         {"command": "python -m listener", "does": _listening(settings.listener, notes, problems)},
         {"command": "python -m router", "does": f"splits by weight; control at {settings.endpoint('control')}"},
     ]
+    _see_disk(settings.run_dir, settings.listener.spool_bytes, notes)
     for writer in settings.writers:
         does = f"stores {writer.weight / total:.1%} in {writer.redacted}, for {durations.text(settings.ttl)}"
         processes.append({"command": f"python -m writers {writer.name}", "does": does})
@@ -52,6 +55,14 @@ def _listening(listener: ListenerSettings, notes: list[str], problems: list[str]
             problems.append(str(error))
     to = f" to {listener.upstream}" if listener.upstream else ""
     return f"{where}: source {source}, serve {listener.serve}{to}"
+
+
+def _see_disk(run_dir: Path, spool_bytes: int, notes: list[str]) -> None:
+    """Whether the spool has room for all that it may hold."""
+    there = next(folder for folder in (run_dir, *run_dir.parents) if folder.exists())
+    free = shutil.disk_usage(there).free
+    if free < spool_bytes:
+        notes.append(f"the disk of run_dir has {free:,} bytes free, fewer than the spool may take ({spool_bytes:,})")
 
 
 def _may_capture() -> bool:

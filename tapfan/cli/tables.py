@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 _LISTENER_REASONS = {
-    "waiting": "its window is full of records that are not stored yet, and it takes no more; see the writers",
+    "spooling": "more is not stored yet than its window holds, the rest waits in its spool on disk; see the writers",
     "absent": "reports no more; see `supervisorctl status`",
 }
 _UNLIMITED = 1000  # characters; more than any table of counts has
@@ -36,12 +36,12 @@ def status(result: Mapping[str, Any], console: Console) -> None:
             reason = writer["reason"] or "reports no more; see `supervisorctl status`"
             console.print(f"{name} ({writer['redis']}) is {writer['health']}: {reason}", soft_wrap=True)
     console.print()
-    columns = ("captured", "stored", "in_flight", "expired", "kernel_drops")
-    titles = (f">{column.replace('_', ' ')}" for column in columns)
+    columns = ("captured", "stored", "in_flight", "spooled", "lost", "kernel_drops")
+    titles = (">" + column.replace("_", "\n") for column in columns)  # in two lines, to fit into 80 columns
     listeners = _table("listener", "source", *titles, "health")
     for name, listener in result["listeners"].items():
-        counts = (f"{listener[column]:,}" for column in columns)
-        listeners.add_row(name, listener["source"], *counts, listener["health"])
+        counts = listener | {"lost": sum(listener["lost"].values())}
+        listeners.add_row(name, listener["source"], *(f"{counts[column]:,}" for column in columns), listener["health"])
     if result["listeners"]:
         _print_whole(listeners, console)
         for name, listener in result["listeners"].items():
@@ -53,9 +53,11 @@ def status(result: Mapping[str, Any], console: Console) -> None:
         console.print("no listener has reported yet")
     console.print()
     console.print(_ledger(result["ledger"]), soft_wrap=True)
+    if result["ledger"]["lost"]:
+        lost = {reason.replace("_", " "): count for reason, count in result["ledger"]["lost"].items()}
+        console.print(f"lost: {_counts(lost)}", soft_wrap=True)
     if result["warnings"]:
-        told = ", ".join(f"{event} {count:,}" for event, count in result["warnings"].items())
-        console.print(f"warnings of the router, in its log: {told}", soft_wrap=True)
+        console.print(f"warnings of the router, in its log: {_counts(result['warnings'])}", soft_wrap=True)
 
 
 def weights(result: Mapping[str, Any], console: Console) -> None:
@@ -99,6 +101,10 @@ def _ledger(ledger: Mapping[str, Any]) -> str:
     ]
     verdict = "balanced" if ledger["balanced"] else "NOT BALANCED"
     return f"ledger: {ledger['captured']:,} captured = {' + '.join(parts)} ({verdict})"
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{what} {count:,}" for what, count in counts.items())
 
 
 def _weight(weight: float) -> str:

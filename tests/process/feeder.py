@@ -7,10 +7,12 @@ from contextlib import contextmanager
 import numpy as np
 import zmq
 
-from listener.outbox import Outbox
+from listener.outbox import Counters, Limits, Outbox
+from listener.spool import Spool
 from tapfan import sockets
 from tapfan.batch import Records
 from tapfan.endpoints import packed
+from tapfan.logs import open_log
 from tapfan.messages import Acknowledgement, read_message
 from tapfan.wire import unpack
 from tests.process.running import Programs, wait_for
@@ -29,9 +31,9 @@ def records(count: int, timestamp_ns: int | None = None) -> Records:
 class Feeder:
     """Sends records as the listener `feeder` does, and takes the acknowledgements."""
 
-    def __init__(self, socket: sockets.Socket) -> None:
+    def __init__(self, socket: sockets.Socket, spool: Spool) -> None:
         self.socket = socket
-        self.outbox = Outbox("feeder", "0123abcd")
+        self.outbox = Outbox("feeder", "0123abcd", spool, Limits(10**6, 10**9, 300))
 
     def send(self, batch: Records) -> None:
         """Send one batch."""
@@ -44,10 +46,11 @@ class Feeder:
             message = read_message(unpack(b"".join(frames)))
             assert isinstance(message, Acknowledgement)
             self.outbox.take_acknowledgement(message)
-        sockets.sent(self.socket, self.outbox.report("capture", 0, 0).pack())
+        for report in self.outbox.reports(Counters("capture", 0, 0)):
+            sockets.sent(self.socket, report.pack())
         while (unsent := self.outbox.next_unsent()) is not None and sockets.sent(self.socket, unsent):
             self.outbox.mark_sent()
-        return self.outbox.in_flight == 0
+        return self.outbox.is_empty
 
     def wait_acknowledged(self) -> None:
         """Wait until everything sent is stored or expired."""
@@ -58,7 +61,8 @@ class Feeder:
 def feeder(programs: Programs) -> Iterator[Feeder]:
     """A feeder connected to the router."""
     with zmq.Context() as context:
-        made = Feeder(sockets.connected(context, zmq.DEALER, programs.endpoint("records"), b"feeder"))
+        spool = Spool(programs.folder / "feeder.db", 10**9, open_log("feeder"))
+        made = Feeder(sockets.connected(context, zmq.DEALER, programs.endpoint("records"), b"feeder"), spool)
         try:
             wait_for(
                 lambda: made.exchange() and "feeder" in programs.status()["listeners"], "the router knows the feeder"

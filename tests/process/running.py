@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import redis
 
 from tapfan.control import ControlClient, ControlTimeoutError
+from tapfan.embedded_redis import find_server
 
 DEADLINE_S = 20.0
 _PAUSE_S = 0.02
@@ -49,7 +50,8 @@ class Programs:
     """Starts and ends tapfan's programs, by the names that supervisord.conf gives them.
 
     `listener`, `top`: what to put into the configuration's [listener] and before all sections; `weights`: the
-    writers; `netns`: the network namespace that the listener runs in.
+    writers; `netns`: the network namespace that the listener runs in; `durable`: with Redis servers that lose nothing
+    when they are killed.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Programs:
         top: Mapping[str, Any] | None = None,
         weights: Mapping[str, float] | None = None,
         netns: str | None = None,
+        durable: bool = False,
     ) -> None:
         self.folder = folder
         self.run_dir = folder / "run"
@@ -67,7 +70,9 @@ class Programs:
         self.redis_ports = {name: free_port() for name in weights or {"a": 30, "b": 70}}
         self.config = folder / "tapfan.toml"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._ready_before: dict[str, int] = {}  # how often a program had said so before its last start
         self._netns = netns
+        self._durable = durable
         options = {"listen": [f"127.0.0.1:{self.port}"], "source": "accept"} | dict(listener or {})
         sections = [f"{key} = {json.dumps(value)}" for key, value in (top or {}).items()]
         sections += ["[listener]", *(f"{key} = {json.dumps(value)}" for key, value in options.items())]
@@ -89,12 +94,23 @@ class Programs:
             module = {"redis": "tapfan.embedded_redis", "writer": "writers"}.get(kind, kind)
             command = [*under, sys.executable, "-m", module, *([argument] if argument else [])]
             command += ["--config", str(self.config)]
+            if self._durable and kind == "redis":
+                command = self._durable_redis(argument)
             if self._netns and kind == "listener":
                 command = ["ip", "netns", "exec", self._netns, *command]
+            self._ready_before[name] = self._times_ready(name)
             with self.log_file(name).open("ab") as log:
                 self.processes[name] = subprocess.Popen(
                     command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
                 )
+
+    def _durable_redis(self, writer: str) -> list[str]:
+        """A server that writes each command to its file before it answers."""
+        folder = self.folder / f"redis-{writer}"
+        folder.mkdir(exist_ok=True)
+        options = {"port": self.redis_ports[writer], "bind": "127.0.0.1", "dir": folder, "save": ""}
+        options |= {"appendonly": "yes", "appendfsync": "no"}
+        return [str(find_server()), *(str(part) for key, value in options.items() for part in (f"--{key}", value))]
 
     def failed_start(self, name: str, under: Sequence[str] = ()) -> tuple[int, str]:
         """Start a program that cannot run; gives its exit code and its output."""
@@ -120,6 +136,8 @@ class Programs:
         def ready() -> bool:
             for name, process in self.processes.items():
                 assert process.poll() is None, f"{name} ended:\n{self.log(name)}"
+                if not name.startswith("redis") and self._times_ready(name) == self._ready_before[name]:
+                    return False
             with contextlib.suppress(ControlTimeoutError):
                 status = self.status(timeout_s=1.0)
                 up = {f"writer-{name}" for name, writer in status["writers"].items() if writer["health"] == "up"}
@@ -128,6 +146,9 @@ class Programs:
             return False
 
         wait_for(ready, f"all ready; logs in {self.run_dir}")
+
+    def _times_ready(self, name: str) -> int:
+        return self.log(name).count("event=ready") if self.log_file(name).exists() else 0
 
     def log_file(self, name: str) -> Path:
         """Where a program's output goes."""
@@ -145,6 +166,13 @@ class Programs:
         """Ask a program to end, and wait for it; gives its exit code."""
         self.signal(name, signal.SIGTERM)
         return self.processes.pop(name).wait(DEADLINE_S)
+
+    def stop_all(self, *names: str) -> None:
+        """Ask programs to end, all at once, and wait for them."""
+        for name in names:
+            self.signal(name, signal.SIGTERM)
+        for name in names:
+            assert self.processes.pop(name).wait(DEADLINE_S) == 0, name
 
     def kill(self, name: str) -> None:
         """End a program at once."""

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ class Stored:
     source: str
     destination: str
     timestamp_ns: int
+    stream: str
     sequence: int
     text: str
     left_ms: int
@@ -31,25 +33,33 @@ class Stored:
         return value
 
 
+def keys(programs: Programs, writer: str) -> Iterator[re.Match[str]]:
+    """All keys of a writer's Redis, by their parts."""
+    with programs.redis(writer) as client:
+        for key in client.scan_iter(count=1000):
+            match = _KEY.fullmatch(key)
+            assert match, key
+            yield match
+
+
 def stored(programs: Programs, *writers: str) -> list[Stored]:
     """All records of these writers' Redis servers, in the order of their sequence numbers."""
     found = []
     for writer in writers or programs.redis_ports:
         with programs.redis(writer) as client:
-            keys = list(client.scan_iter(count=1000))
+            matches = list(keys(programs, writer))
             pipeline = client.pipeline(transaction=False)
-            for key in keys:
-                pipeline.get(key)
-                pipeline.pttl(key)
+            for match in matches:
+                pipeline.get(match.string)
+                pipeline.pttl(match.string)
             answers = pipeline.execute()
-        for key, text, left_ms in zip(keys, answers[::2], answers[1::2], strict=True):
-            match = _KEY.fullmatch(key)
-            assert match, key
+        for match, text, left_ms in zip(matches, answers[::2], answers[1::2], strict=True):
             found.append(
                 Stored(
                     match["source"],
                     match["destination"],
                     int(match["timestamp"]),
+                    match["stream"],
                     int(match["sequence"], 16),
                     text,
                     left_ms,
@@ -61,3 +71,12 @@ def stored(programs: Programs, *writers: str) -> list[Stored]:
 def sequences(programs: Programs, writer: str) -> list[int]:
     """The sequence numbers of all records in a writer's Redis, in order."""
     return [record.sequence for record in stored(programs, writer)]
+
+
+def identities(programs: Programs) -> set[tuple[str, int]]:
+    """The identities of all records, each once, as a reader has them who drops what is stored twice."""
+    found: dict[tuple[str, int], str] = {}
+    for record in stored(programs):
+        text = found.setdefault((record.stream, record.sequence), record.text)
+        assert text == record.text, "one identity, one record"
+    return set(found)

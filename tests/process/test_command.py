@@ -32,6 +32,7 @@ def test_status(running: Programs) -> None:
         "dropped": 0,
         "in_flight": 0,
         "spooled": 0,
+        "lost": {},
         "balanced": True,
     }
     assert {name: writer["stored"] for name, writer in status["writers"].items()} == {"a": 60, "b": 140}

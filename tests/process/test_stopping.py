@@ -3,13 +3,12 @@
 import signal
 import threading
 
-from tapfan.wire import MAX_RECORDS
 from tests.process.conftest import StartPrograms
 from tests.process.feeder import feeder, records
 from tests.process.running import wait_for
 from tests.process.stored import sequences, stored
 from tests.process.test_starting import MakePrograms
-from tests.process.traffic import chatter, connections
+from tests.process.traffic import connections
 
 
 def test_a_listener_that_is_stopped_under_load_sees_all_that_it_captured_stored(start: StartPrograms) -> None:
@@ -73,52 +72,46 @@ def test_the_router_tells_who_is_gone_and_who_is_back(start: StartPrograms) -> N
         wait_for(lambda of=of: programs.log("router").count(f'of="{of}" now=up') == 2, "it is told as back")  # type: ignore[misc]
 
 
-def test_a_redis_that_is_not_there_yet_is_waited_for(programs: MakePrograms) -> None:
+def test_redis_servers_that_are_not_there_yet_are_waited_for(programs: MakePrograms) -> None:
     made = programs()
-    made.start("redis-b", "router", "writer-a", "writer-b")
-    wait_for(lambda: made.status()["writers"]["a"]["health"] == "down", "the writer says that its Redis is down")
-    assert "Connection refused" in made.status()["writers"]["a"]["reason"]
+    made.start("router", "writer-a", "writer-b")
+    for name in ("a", "b"):
+        wait_for(lambda name=name: made.status()["writers"][name]["health"] == "down", "its Redis is down")  # type: ignore[misc]
+        assert "Connection refused" in made.status()["writers"][name]["reason"]
     with feeder(made) as feeding:
         feeding.send(records(1000))
-        wait_for(lambda: len(sequences(made, "b")) == 700, "the other part is stored")
-        assert feeding.outbox.in_flight == 1000
-        made.start("redis-a")
+        wait_for(lambda: made.status()["ledger"]["in_flight"] == 1000, "the router holds the records")
+        made.start("redis-a", "redis-b")
         feeding.wait_acknowledged()
-    assert len(sequences(made, "a")) == 300
+    assert sorted(sequences(made, "a") + sequences(made, "b")) == list(range(1000))
     assert made.processes["writer-a"].poll() is None
     assert made.log("writer-a").count("event=redis_down") == 1
 
 
-def test_a_listener_whose_window_is_full_says_that_it_waits_and_loses_nothing(programs: MakePrograms) -> None:
-    made = programs(listener={"window_records": MAX_RECORDS})
-    made.start("redis-a", "redis-b", "router", "listener")
-    made.wait_ready()
-    stopped = threading.Event()
-    load = threading.Thread(target=chatter, args=(made.port, stopped))
-    load.start()
-    try:
-        wait_for(lambda: made.status()["listeners"]["local"]["health"] == "waiting", "the window is full", 50)
-        assert "local is waiting: its window is full" in made.command("status").stdout
-    finally:
-        stopped.set()
-        load.join()
-    made.start("writer-a", "writer-b")
-    made.wait_ready()
-    assert made.stop("listener") == 0
-    ledger = made.status()["ledger"]
-    assert ledger["stored"] == ledger["captured"] >= MAX_RECORDS
-    assert len(stored(made)) == ledger["stored"]
+def test_the_part_of_a_redis_that_is_not_there_yet_goes_to_the_other(programs: MakePrograms) -> None:
+    made = programs()
+    made.start("redis-b", "router", "writer-a", "writer-b")
+    wait_for(lambda: made.status()["writers"]["a"]["health"] == "down", "the writer says that its Redis is down")
+    with feeder(made) as feeding:
+        feeding.send(records(1000))
+        feeding.wait_acknowledged()
+        assert len(sequences(made, "b")) == 1000
+        made.start("redis-a")
+        wait_for(lambda: made.status()["writers"]["a"]["health"] == "up", "it is up")
+        feeding.send(records(1000))
+        feeding.wait_acknowledged()
+    assert len(sequences(made, "a")) == 300
 
 
 def test_a_redis_that_stands_still_holds_up_but_loses_nothing(start: StartPrograms) -> None:
     programs = start()
     programs.signal("redis-a", signal.SIGSTOP)
     connections(200, programs.port)
-    wait_for(lambda: len(sequences(programs, "b")) == 280, "the other part is stored")
-    wait_for(lambda: programs.status()["writers"]["a"]["health"] == "down", "the writer says so")
-    programs.signal("redis-a", signal.SIGCONT)
     programs.wait_settled(400)
-    assert [record.sequence for record in stored(programs)] == list(range(400))
+    assert programs.status()["writers"]["a"]["health"] == "down"
+    programs.signal("redis-a", signal.SIGCONT)
+    wait_for(lambda: programs.status()["writers"]["a"]["health"] == "up", "it is back")
+    assert {record.sequence for record in stored(programs)} == set(range(400))
 
 
 def _load_until(port: int, stopped: threading.Event) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from tapfan.control import ControlClient, ControlTimeoutError
 from tests.process.running import DEADLINE_S, ROOT, free_port, wait_for
-from tests.process.traffic import connections
+from tests.process.traffic import Load, connections
 
 _BIN = Path(sys.executable).parent
 _PROGRAMS = ["listener", "redis-a", "redis-b", "router", "writer-a", "writer-b"]
@@ -137,6 +137,24 @@ def test_it_runs_stores_restarts_what_dies_and_stops_in_order(supervised: Superv
     assert set(stops[1:3]) == {"writer-a", "writer-b"}
     assert stops[3] == "router"
     assert "stopped_with_records_not_stored" not in supervised.log("listener")
+
+
+def test_restarting_everything_at_once_under_load_loses_nothing(supervised: Supervised) -> None:
+    """`restart all` stops the Redis servers, too: only what they had themselves is gone with them."""
+    programs = ["router", "writer-a", "writer-b", "listener"]
+    with Load(supervised.port):
+        wait_for(lambda: supervised.client.status()["ledger"]["stored"] > 200, "the load is on")
+        supervised.run("supervisorctl", "restart", *programs)
+        wait_for(supervised.ready, "everything is ready again")
+        before = supervised.client.status()["ledger"]["stored"]
+        wait_for(lambda: supervised.client.status()["ledger"]["stored"] > before + 200, "more is stored")
+        supervised.run("supervisorctl", "restart", "all")
+        wait_for(supervised.ready, "everything is ready again")
+    supervised.run("supervisorctl", "stop", "listener")
+    wait_for(lambda: supervised.client.status()["ledger"]["in_flight"] == 0, "all is settled")
+    ledger = supervised.client.status()["ledger"]
+    assert (ledger["balanced"], ledger["lost"], ledger["spooled"]) == (True, {}, 0)
+    assert ledger["stored"] == ledger["captured"] > 400
 
 
 def test_nobody_else_can_reach_the_run_directory(supervised: Supervised) -> None:

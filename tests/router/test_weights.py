@@ -1,4 +1,4 @@
-"""The weights: changed as one vector or not at all, and exact on both sides of a change."""
+"""The weights: changed as one vector or not at all, and exact on both sides of a change of them or of who is up."""
 
 import math
 from collections import Counter
@@ -153,6 +153,64 @@ def _assert_exact(weights: Weights, sizes: list[int], vector: list[int]) -> None
         counts.update(weights.take(size))
         for name, weight in zip("abc", vector, strict=True):
             assert abs(counts[name] - Fraction(weight * counts.total(), sum(vector))) < 1
+
+
+@given(_vectors, st.lists(st.tuples(st.sets(st.sampled_from("abc")), _batch_sizes), max_size=6))
+def test_whoever_is_up_gets_exactly_its_part_of_the_weights_that_are_up(
+    vector: list[int], spans: list[tuple[set[str], list[int]]]
+) -> None:
+    """From the change on, and no weight is changed by it."""
+    configured = dict(zip("abc", vector, strict=True))
+    weights = Weights(configured)
+    up, counts = set("abc"), Counter[str]()
+    for now_up, sizes in spans:
+        assert weights.set_up(now_up) == (now_up != up)
+        effective = {name: configured[name] if name in now_up else 0 for name in "abc"}
+        if effective != {name: configured[name] if name in up else 0 for name in "abc"}:
+            counts = Counter()
+        up = now_up
+        total = sum(effective.values())
+        assert weights.any_up == (total > 0)
+        assert weights.shares() == {name: weight / total if total else 0 for name, weight in effective.items()}
+        assert (weights.current, weights.configured, weights.version) == (configured, configured, 1)
+        for size in sizes if total else []:
+            counts.update(weights.take(size))
+            for name, weight in effective.items():
+                assert abs(counts[name] - Fraction(weight * counts.total(), total)) < 1
+                assert weight or not counts[name]
+
+
+def test_a_weight_set_while_its_writer_is_down_is_in_force_when_it_is_back() -> None:
+    weights = Weights({"a": 30, "b": 70, "c": 100})
+    weights.set_up({"b", "c"})
+    counts: Counter[str] = Counter()
+    for value in range(170):
+        counts.update(weights.take(1))
+        weights.change({"a": 100 + value})
+    assert counts == {"a": 0, "b": 70, "c": 100}, "the split of the others did not begin anew"
+    assert (weights.version, weights.current["a"]) == (171, 269)
+    weights.change({"a": 30})
+    assert weights.set_up({"a", "b", "c"})
+    assert weights.take(200) == {"a": 30, "b": 70, "c": 100}
+
+
+def test_who_has_no_weight_gets_nothing_also_when_nobody_else_is_up() -> None:
+    weights = Weights({"a": 0, "b": 70})
+    assert weights.set_up({"a"})
+    assert not weights.any_up
+    assert weights.shares() == {"a": 0, "b": 0}
+    weights.change({"a": 1})
+    assert weights.any_up
+    assert weights.take(7) == {"a": 7, "b": 0}
+
+
+def test_all_weights_zero_is_refused_whoever_is_up() -> None:
+    weights = _weights()
+    weights.set_up({"a"})
+    with pytest.raises(ControlError, match="all weights would be 0"):
+        weights.change({"a": 0, "b": 0})
+    weights.change({"a": 0})
+    assert not weights.any_up
 
 
 @given(_vectors)

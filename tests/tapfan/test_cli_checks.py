@@ -4,6 +4,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any, BinaryIO
 
 import pytest
@@ -132,3 +133,17 @@ def test_a_password_file_that_is_not_there_is_told(configure: Configure) -> None
     writer = '[[writers]]\nname = "a"\nredis = "redis://127.0.0.1:1/0"\nweight = 30\npassword_file = "absent"\n'
     result = _check(configure, writers=writer)
     assert "absent" in "".join(result["notes"] + result["problems"])
+
+
+@pytest.mark.parametrize(
+    ("run_dir", "free", "told"), [("run", 65_535, True), ("not/yet/there", 65_535, True), ("run", 65_536, False)]
+)
+def test_a_disk_with_less_room_than_the_spool_may_take_is_a_note(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, run_dir: str, free: int, told: bool
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    file = configure(f'run_dir = "{run_dir}"\n[listener]\nspool_bytes = 65536\n{WRITERS}')
+    notes = [note for note in check(load(file))["notes"] if "spool" in note]
+    assert notes == (
+        ["the disk of run_dir has 65,535 bytes free, fewer than the spool may take (65,536)"] if told else []
+    )

@@ -9,6 +9,7 @@ from rich.console import Console
 from tapfan.cli import tables
 
 WIDTH = 80
+_LEDGER = ("captured", "stored", "expired", "dropped", "in_flight", "spooled", "lost")
 
 
 def _writer(**changes: Any) -> dict[str, Any]:
@@ -39,6 +40,7 @@ def _status(**changes: Any) -> dict[str, Any]:
         "spooled": 0,
         "expired": 1_234,
         "dropped": 0,
+        "lost": {"expired_at_writer": 1_234},
     }
     usual = {
         "version": 7,
@@ -47,11 +49,15 @@ def _status(**changes: Any) -> dict[str, Any]:
             "b": _writer(weight=70.0, configured=70.0, share=0.7, stored=690_856_791, in_flight=350_000),
         },
         "listeners": {"local": listener},
-        "ledger": {key: listener[key] for key in ("captured", "stored", "expired", "dropped", "in_flight", "spooled")}
-        | {"balanced": True},
+        "ledger": {key: listener[key] for key in _LEDGER} | {"balanced": True},
         "warnings": {},
     }
     return usual | changes
+
+
+def _without_loss() -> dict[str, Any]:
+    ledger: dict[str, Any] = _status()["ledger"]
+    return ledger | {"expired": 0, "lost": {}}
 
 
 def _lines(render: Any, result: dict[str, Any], width: int = WIDTH) -> list[str]:
@@ -67,16 +73,49 @@ def test_a_row_of_the_status_is_one_line_with_whole_numbers(width: int) -> None:
         "writer weight config share 10s 1m 5m stored in flight health",
         "a 30 30 30.0% 30.0% 30.0% - 296,296,296 150,000 up",
         "b 70 70 70.0% 30.0% 30.0% - 690,856,791 350,000 up",
-        "listener source captured stored in flight expired kernel drops health",
-        "local capture 987,654,321 987,153,087 500,000 1,234 12,345 up",
+        "in kernel",
+        "listener source captured stored flight spooled lost drops health",
+        "local capture 987,654,321 987,153,087 500,000 0 1,234 12,345 up",
         "ledger: 987,654,321 captured = 987,153,087 stored + 1,234 expired + 0 dropped + 500,000 in flight "
         "+ 0 spooled (balanced)",
+        "lost: expired at writer 1,234",
     ]
 
 
-def test_the_tables_of_a_status_with_large_counts_fit_into_80_columns() -> None:
-    lines = _lines(tables.status, _status())
-    assert all(len(line) <= WIDTH for line in lines if not line.startswith("ledger:"))
+@pytest.mark.parametrize(("spooled", "health"), [(0, "up"), (98_765, "spooling")])
+def test_the_tables_of_a_status_with_large_counts_fit_into_80_columns(spooled: int, health: str) -> None:
+    status = _status()
+    status["listeners"]["local"] |= {"spooled": spooled, "health": health}
+    lines = _lines(tables.status, status)
+    assert all(len(line) <= WIDTH for line in lines if not line.startswith(("ledger:", "local is spooling:")))
+
+
+def test_what_is_spooled_and_lost_is_told_by_listener_and_why_it_is_lost_for_all() -> None:
+    lost = {"expired_in_spool": 1_000, "dropped_spool_full": 2_500, "dropped_listener_killed": 7}
+    listener = _status()["listeners"]["local"] | {"spooled": 1_234_567, "lost": lost, "health": "spooling"}
+    ledger = {key: listener[key] for key in _LEDGER} | {"balanced": True, "expired": 1_000, "dropped": 2_507}
+    status = _status(listeners={"local": listener}, ledger=ledger)
+    lines = [" ".join(line.split()) for line in _lines(tables.status, status)]
+    assert "local capture 987,654,321 987,153,087 500,000 1,234,567 3,507 12,345 spooling" in lines
+    assert lines[-1] == "lost: expired in spool 1,000, dropped spool full 2,500, dropped listener killed 7"
+    assert "+ 1,000 expired + 2,507 dropped + 500,000 in flight + 1,234,567 spooled (balanced)" in lines[-2]
+
+
+@pytest.mark.parametrize(
+    ("health", "reason"),
+    [
+        ("spooling", "more is not stored yet than its window holds, the rest waits in its spool on disk"),
+        ("absent", "reports no more; see `supervisorctl status`"),
+    ],
+)
+def test_a_listener_that_is_not_up_says_why(health: str, reason: str) -> None:
+    status = _status()
+    status["listeners"]["local"]["health"] = health
+    assert any(line.startswith(f"local is {health}: {reason}") for line in _lines(tables.status, status))
+
+
+def test_where_nothing_is_lost_nothing_is_said_of_it() -> None:
+    assert not any(line.startswith("lost") for line in _lines(tables.status, _status(ledger=_without_loss())))
 
 
 def test_numbers_are_aligned_to_the_right_under_their_titles() -> None:
@@ -113,7 +152,7 @@ def test_without_a_listener_the_status_says_so() -> None:
 
 
 def test_a_ledger_that_does_not_balance_is_told_loudly() -> None:
-    ledger = _status()["ledger"] | {"balanced": False}
+    ledger = _without_loss() | {"balanced": False}
     assert _lines(tables.status, _status(ledger=ledger))[-1].endswith("(NOT BALANCED)")
 
 

@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapfan.messages import Acknowledgement, ListenerReport, Mark, Message, Stored, WriterReport, read_message
+from tapfan.losses import REASONS, Reason
+from tapfan.messages import (
+    MAX_LEFTOVERS,
+    Acknowledgement,
+    Gap,
+    ListenerReport,
+    Mark,
+    Message,
+    Stored,
+    WriterReport,
+    read_message,
+)
 from tapfan.wire import MAX_SEQUENCE, STREAM_FORM, WireError, unpack
 from tests.tapfan.strategies import anything, nested
 
@@ -17,33 +28,47 @@ epochs = st.from_regex("[0-9a-f]{8}", fullmatch=True)
 sequences = st.integers(0, MAX_SEQUENCE)
 counts = st.integers(0, 2**63 - 1)
 texts = st.text(max_size=500)
+reasons: st.SearchStrategy[Reason] = st.sampled_from(REASONS)
+losses: st.SearchStrategy[dict[Reason, int]] = st.dictionaries(reasons, counts)
 
 
 @st.composite
 def _listener_reports(draw: st.DrawFn) -> ListenerReport:
-    expired, base, sent, captured = sorted(draw(st.lists(sequences, min_size=4, max_size=4)))
+    base, sent, unspooled, captured = sorted(draw(st.lists(sequences, min_size=4, max_size=4)))
+    lost: dict[Reason, int] = {}
+    for reason in draw(st.lists(reasons, unique=True)):
+        lost[reason] = draw(st.integers(0, base - sum(lost.values())))
     return ListenerReport(
         name=draw(names),
         stream=draw(streams),
+        live=draw(st.booleans()),
         number=draw(counts),
         base=base,
         sent=sent,
-        expired=expired,
+        lost=lost,
         captured=captured,
+        spooled=captured - unspooled,
+        leftovers=draw(st.lists(streams, max_size=3)),
         kernel_drops=draw(counts),
         undecoded=draw(counts),
         source=draw(st.sampled_from(["capture", "accept"])),
-        waiting=draw(st.booleans()),
     )
+
+
+@st.composite
+def _gaps(draw: st.DrawFn) -> Gap:
+    first, end = sorted(draw(st.lists(sequences, min_size=2, max_size=2, unique=True)))
+    return Gap(stream=draw(streams), first=first, end=end, reason=draw(reasons))
 
 
 messages: st.SearchStrategy[Message] = st.one_of(
     _listener_reports(),
+    _gaps(),
     st.builds(
         Acknowledgement,
         stream=streams,
         acknowledged=sequences,
-        expired=counts,
+        lost=losses,
         expected=sequences,
         report=counts,
         sent=sequences,
@@ -54,6 +79,9 @@ messages: st.SearchStrategy[Message] = st.one_of(
         redis=texts,
         healthy=st.booleans(),
         reason=texts,
+        round_trip_us=st.none() | counts,
+        used_memory=st.none() | counts,
+        max_memory=st.none() | counts,
         router=st.none() | epochs,
         expected=counts,
         mark=counts,
@@ -68,22 +96,28 @@ REPORT: dict[str, Any] = {
     "kind": "listener",
     "name": "local",
     "stream": "local.0a1b2c3d",
+    "live": True,
     "number": 1,
     "base": 2,
     "sent": 3,
-    "expired": 0,
-    "captured": 4,
+    "lost": {"dropped_disk": 1},
+    "captured": 5,
+    "spooled": 1,
+    "leftovers": ["local.00000001"],
     "kernel_drops": 0,
     "undecoded": 0,
-    "waiting": False,
     "source": "capture",
 }
+GAP: dict[str, Any] = {"kind": "gap", "stream": "local.0a1b2c3d", "first": 3, "end": 4, "reason": "expired_in_spool"}
 WRITER: dict[str, Any] = {
     "kind": "writer",
     "name": "a",
     "redis": "redis://127.0.0.1:7101/0",
     "healthy": True,
     "reason": "",
+    "round_trip_us": None,
+    "used_memory": None,
+    "max_memory": None,
     "router": None,
     "expected": 0,
     "mark": 0,
@@ -96,7 +130,7 @@ def test_each_message_arrives_as_it_was(message: Message) -> None:
     assert read_message(unpack(message.pack())) == message
 
 
-@pytest.mark.parametrize("content", [MARK, REPORT, WRITER])
+@pytest.mark.parametrize("content", [MARK, REPORT, GAP, WRITER])
 def test_the_examples_that_the_others_break_are_valid(content: dict[str, Any]) -> None:
     assert read_message(dict(content)).kind == content["kind"]
 
@@ -125,6 +159,28 @@ def test_the_examples_that_the_others_break_are_valid(content: dict[str, Any]) -
         (REPORT | {"stream": "local"}, "listener.stream"),
         (REPORT | {"stream": "x\nlocal.0a1b2c3d"}, "listener.stream"),
         (REPORT | {"base": MAX_SEQUENCE + 1}, "listener.base"),
+        (REPORT | {"live": 1}, "listener.live"),
+        ({key: REPORT[key] for key in REPORT if key != "live"}, "listener.live: Field required"),
+        (REPORT | {"expired": 0}, "listener.expired: Extra inputs are not permitted"),
+        (REPORT | {"lost": {"dropped_by_nobody": 1}}, "listener.lost.dropped_by_nobody"),
+        (REPORT | {"lost": {"dropped_disk": -1}}, "listener.lost.dropped_disk"),
+        (REPORT | {"lost": {"dropped_disk": 1.0}}, "listener.lost.dropped_disk"),
+        (REPORT | {"lost": [1]}, "listener.lost"),
+        (REPORT | {"spooled": -1}, "listener.spooled"),
+        (REPORT | {"spooled": None}, "listener.spooled"),
+        (REPORT | {"leftovers": ["local"]}, "listener.leftovers.0"),
+        (REPORT | {"leftovers": ["local.0a1b2c3d"] * (MAX_LEFTOVERS + 1)}, "listener.leftovers"),
+        (REPORT | {"leftovers": "local.0a1b2c3d"}, "listener.leftovers"),
+        (GAP | {"stream": "local"}, "gap.stream"),
+        (GAP | {"first": -1}, "gap.first"),
+        (GAP | {"end": MAX_SEQUENCE + 1}, "gap.end"),
+        (GAP | {"reason": "lost"}, "gap.reason"),
+        (GAP | {"reason": None}, "gap.reason"),
+        ({key: GAP[key] for key in GAP if key != "reason"}, "gap.reason: Field required"),
+        (WRITER | {"round_trip_us": -1}, "writer.round_trip_us"),
+        (WRITER | {"used_memory": 2**63}, "writer.used_memory"),
+        (WRITER | {"max_memory": "0"}, "writer.max_memory"),
+        ({key: WRITER[key] for key in WRITER if key != "used_memory"}, "writer.used_memory: Field required"),
         (REPORT | {"source": "tap"}, "listener.source"),
         (WRITER | {"healthy": 1}, "writer.healthy"),
         (WRITER | {"reason": "x" * 501}, "writer.reason"),
@@ -134,6 +190,37 @@ def test_the_examples_that_the_others_break_are_valid(content: dict[str, Any]) -
 def test_a_bad_message_is_refused_with_the_field_in_question(content: dict[str, Any], problem: str) -> None:
     with pytest.raises(WireError, match=problem):
         read_message(content)
+
+
+@pytest.mark.parametrize(
+    ("changes", "valid"),
+    [
+        ({"lost": {}, "base": 0, "sent": 0, "captured": 0, "spooled": 0}, True),
+        ({"lost": {"dropped_disk": 1, "expired_in_spool": 1}}, True),
+        ({"lost": {"dropped_disk": 1, "expired_in_spool": 2}}, False),
+        ({"lost": {"dropped_disk": 3}}, False),
+        ({"base": 3}, True),
+        ({"base": 4}, False),
+        ({"sent": 4}, True),
+        ({"sent": 5}, False),
+        ({"spooled": 2}, True),
+        ({"spooled": 3}, False),
+        ({"spooled": 6}, False),
+    ],
+)
+def test_what_a_listener_counts_must_add_up(changes: dict[str, Any], valid: bool) -> None:
+    """The records lost are below its base, and what it has sent is not in its spool only."""
+    if valid:
+        assert read_message(REPORT | changes).kind == "listener"
+        return
+    with pytest.raises(WireError, match="listener: Value error, lost, base, sent and captured without spooled must"):
+        read_message(REPORT | changes)
+
+
+@pytest.mark.parametrize("end", [0, 2, 3])
+def test_a_gap_has_a_record_at_least(end: int) -> None:
+    with pytest.raises(WireError, match="gap: Value error, a gap ends after its first record"):
+        read_message(GAP | {"end": end})
 
 
 @given(messages, st.data())

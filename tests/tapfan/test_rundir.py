@@ -21,14 +21,27 @@ def test_the_directory_is_for_nobody_else_also_when_it_was_there(tmp_path: Path)
 def test_a_directory_with_other_things_in_it_is_left_as_it_is(tmp_path: Path) -> None:
     folder = tmp_path / "shared"
     folder.mkdir(mode=0o755)
-    for name in ("router.log", "listener.log.1", ".gitignore", "control.ipc"):
+    for name in (
+        *("router.log", "listener.log.1", ".gitignore", "control.ipc"),
+        *("spool-local.db", "spool-local.db-wal", "spool-local.damaged"),
+        *("ledger.json", "ledger.new", "ledger.damaged"),
+    ):
         (folder / name).touch()
     rundir.make(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     folder.chmod(0o755)
     (folder / "letters").mkdir()
     with pytest.raises(CannotRunError, match=r"it holds other things \(letters\); set run_dir to a folder of your own"):
         rundir.make(folder)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+
+
+@pytest.mark.parametrize("name", ["spool.db.bak", "a.json5", "renewed", "db", "notes.damaged.txt", "x.db-journal2"])
+def test_what_only_resembles_ours_is_another_thing(tmp_path: Path, name: str) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / name).touch()
+    with pytest.raises(CannotRunError, match=f"it holds other things .{name}"):
+        rundir.make(tmp_path)
 
 
 def test_a_directory_that_cannot_be_is_named_with_what_to_do(tmp_path: Path) -> None:

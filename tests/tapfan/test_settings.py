@@ -1,13 +1,11 @@
 """The configuration: what is valid is read, and what is not is an error that says where, what, and what would be."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
 from tapfan.endpoints import Endpoint
-from tapfan.settings import Settings, SettingsError, WriterSettings, load
+from tapfan.settings import SettingsError, WriterSettings, load
 from tapfan.values import MAX_WEIGHT
 from tests.tapfan.conftest import WRITERS, Configure
 
@@ -34,6 +32,9 @@ def test_what_is_not_configured_has_its_default(configure: Configure, tmp_path: 
     assert (settings.ttl, settings.layout, settings.run_dir) == (300.0, "record", tmp_path / "run")
     assert settings.listener.listen == (Endpoint.parse("127.0.0.1:9000"),)
     assert (settings.listener.source, settings.listener.serve, settings.listener.linger) == ("auto", "discard", 0.02)
+    assert (settings.listener.spool, settings.listener.spool_bytes) == ("overflow", 2**30)
+    assert (settings.listener.window_records, settings.listener.window_bytes) == (500_000, 32 * 2**20)
+    assert (settings.router.rise, settings.router.fall) == (2, 3)
     assert [(writer.name, writer.weight) for writer in settings.writers] == [("a", 30.0), ("b", 70.0)]
 
 
@@ -61,10 +62,15 @@ def test_every_key_is_read(configure: Configure, tmp_path: Path) -> None:
             linger = 0.25
             batch_records = 1
             window_records = 65536
+            window_bytes = 65536
+            spool = "always"
+            spool_bytes = 65537
             ring_bytes = 2097152
             grace = "1m"
             [router]
             records = "tcp://127.0.0.1:7001"
+            rise = 1
+            fall = 100
             [control]
             endpoint = "tcp://127.0.0.1:7003"
             timeout = "500ms"
@@ -82,6 +88,9 @@ def test_every_key_is_read(configure: Configure, tmp_path: Path) -> None:
     )
     assert [str(endpoint) for endpoint in listener.listen] == ["0.0.0.0:80", "[::]:80"]
     assert (listener.linger, listener.batch_records, listener.grace) == (0.25, 1, 60.0)
+    assert (listener.window_records, listener.window_bytes) == (65_536, 65_536)
+    assert (listener.spool, listener.spool_bytes) == ("always", 65_537)
+    assert (settings.router.rise, settings.router.fall) == (1, 100)
     assert settings.control.timeout == 0.5
     assert settings.endpoint("records") == "tcp://127.0.0.1:7001"
     assert settings.endpoint("shares") == f"ipc://{tmp_path}/elsewhere/run/shares.ipc"
@@ -162,6 +171,18 @@ def test_relative_paths_begin_at_the_file(
         ("[listener]\nwindow_records = 1000", "listener.window_records = 1000: Input should be greater than"),
         ("[listener]\nring_bytes = 4096", "listener.ring_bytes = 4096: Input should be greater than or equal to"),
         ('[listener]\ngrace = "2h"', "listener.grace = '2h': Input should be less than or equal to 3600"),
+        ("[listener]\nwindow_bytes = 65535", "listener.window_bytes = 65535: Input should be greater than or equal to"),
+        ("[listener]\nwindow_bytes = 2000000000", "listener.window_bytes = 2000000000: Input should be less than or"),
+        ('[listener]\nspool = "never"', "listener.spool = 'never': Input should be 'overflow' or 'always'"),
+        ("[listener]\nspool = false", "listener.spool = False: Input should be 'overflow' or 'always'"),
+        ("[listener]\nspool_bytes = 0", "listener.spool_bytes = 0: Input should be greater than or equal to 65536"),
+        ("[listener]\nspool_bytes = 1.5", "listener.spool_bytes = 1.5: Input should be a valid integer"),
+        ('[listener]\nspool_bytes = "1 GB"', "listener.spool_bytes = '1 GB': Input should be a valid integer"),
+        ("[router]\nrise = 0", "router.rise = 0: Input should be greater than or equal to 1"),
+        ("[router]\nrise = 101", "router.rise = 101: Input should be less than or equal to 100"),
+        ("[router]\nfall = 0", "router.fall = 0: Input should be greater than or equal to 1"),
+        ("[router]\nfall = 101", "router.fall = 101: Input should be less than or equal to 100"),
+        ("[router]\nfall = 1.5", "router.fall = 1.5: Input should be a valid integer"),
         ("[router]\nrecords = 7001", "router.records = 7001: must be ipc:///path or tcp"),
         ("[control]\ntimeout = 0", "control.timeout = 0: Input should be greater than or equal to 0.01"),
     ],
@@ -305,71 +326,6 @@ def test_a_password_is_not_in_what_is_printed_of_a_writer(configure: Configure) 
     assert writer.password.get_secret_value() == SECRET
 
 
-@pytest.mark.parametrize(
-    ("variable", "value", "read"),
-    [
-        ("TAPFAN_TTL", "10m", lambda settings: settings.ttl == 600),
-        ("TAPFAN_LISTENER__SERVE", "none", lambda settings: settings.listener.serve == "none"),
-        ("TAPFAN_LISTENER__BATCH_RECORDS", "5", lambda settings: settings.listener.batch_records == 5),
-        (
-            "TAPFAN_LISTENER__LISTEN",
-            "0.0.0.0:1,[::1]:2",
-            lambda settings: [str(endpoint) for endpoint in settings.listener.listen] == ["0.0.0.0:1", "[::1]:2"],
-        ),
-        ("TAPFAN_CONTROL__TIMEOUT", "1s", lambda settings: settings.control.timeout == 1.0),
-        ("TAPFAN_WRITERS__B__WEIGHT", "50", lambda settings: [w.weight for w in settings.writers] == [30.0, 50.0]),
-        ("TAPFAN_WRITERS__A__REDIS", "redis://h", lambda settings: settings.writer("a").redis == "redis://h"),
-        (
-            "TAPFAN_WRITERS__B__PASSWORD",
-            SECRET,
-            lambda settings: settings.writer("b").password == SecretStr(SECRET),
-        ),
-    ],
-)
-def test_the_environment_overrides_single_values(
-    configure: Configure, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, read: Callable[[Settings], bool]
-) -> None:
-    monkeypatch.setenv(variable, value)
-    assert read(load(configure('ttl = "7s"\n' + WRITERS)))
-
-
-@pytest.mark.parametrize(
-    ("variable", "problem"),
-    [
-        ("TAPFAN_NONSENSE", "nonsense: unknown key"),
-        ("TAPFAN_LISTENER__NONSENSE", "listener.nonsense: unknown key"),
-        ("TAPFAN_WRITERS__NOBODY__WEIGHT", "TAPFAN_WRITERS__NOBODY__WEIGHT names nothing that can be configured"),
-        ("TAPFAN_WRITERS__A__NAME__X", "TAPFAN_WRITERS__A__NAME__X names nothing that can be configured"),
-        ("TAPFAN_TTL__SECONDS", "TAPFAN_TTL__SECONDS names nothing that can be configured"),
-        ("TAPFAN_WRITERS__A", "TAPFAN_WRITERS__A names a list; name one entry and its key"),
-        ("TAPFAN_WRITERS", "writers = '1': must be a list"),
-        ("TAPFAN_TTL", "ttl = '1': must be a duration"),
-        ("TAPFAN_LISTENER__LISTEN", "listener.listen[0] = '1': must be an IP address and a port"),
-    ],
-)
-def test_a_variable_that_overrides_nothing_or_badly_is_an_error(
-    configure: Configure, monkeypatch: pytest.MonkeyPatch, variable: str, problem: str
-) -> None:
-    monkeypatch.setenv(variable, "1")
-    file = configure('ttl = "5m"\n' + WRITERS)
-    with pytest.raises(SettingsError) as caught:
-        load(file)
-    assert problem in str(caught.value)
-
-
-def test_a_writer_to_override_is_not_looked_for_in_what_is_no_table(
-    configure: Configure, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TAPFAN_WRITERS__A__WEIGHT", "1")
-    with pytest.raises(SettingsError, match="TAPFAN_WRITERS__A__WEIGHT names nothing"):
-        load(configure("writers = [1]"))
-
-
-def test_the_file_is_named_by_the_environment_too(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TAPFAN_CONFIG", str(configure('ttl = "7s"\n' + WRITERS)))
-    assert load().ttl == 7
-
-
 def test_a_missing_file_says_how_to_name_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SettingsError, match=r"tapfan\.toml: .*No such file.*--config or TAPFAN_CONFIG"):
@@ -392,18 +348,6 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
 def test_a_writer_that_is_not_there_is_an_error_with_those_that_are(configure: Configure) -> None:
     with pytest.raises(SettingsError, match="no writer is named 'c'; the configuration has: a, b"):
         load(configure(WRITERS)).writer("c")
-
-
-def test_a_bad_override_is_told_by_its_variable(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = configure(WRITERS)
-    monkeypatch.setenv("TAPFAN_WRITERS__B__WEIGHT", "much")
-    monkeypatch.setenv("TAPFAN_LISTENER__LISTEN", "127.0.0.1:1, 127.0.0.1")
-    with pytest.raises(SettingsError) as caught:
-        load(file)
-    lines = str(caught.value).splitlines()
-    assert lines[0].startswith("TAPFAN_LISTENER__LISTEN: listener.listen[1] = ' 127.0.0.1': must be an IP address")
-    assert lines[1].startswith("TAPFAN_WRITERS__B__WEIGHT: writers[1].weight = 'much': must be a finite number")
-    assert len(lines) == 2
 
 
 def test_a_run_dir_too_deep_for_sockets_is_refused_with_what_to_set(configure: Configure, tmp_path: Path) -> None:

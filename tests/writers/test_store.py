@@ -1,4 +1,7 @@
-"""The connection to one Redis: every reply is checked, and the connection is closed after a failure."""
+"""The connection to one Redis: every reply is checked, and the connection is closed after a failure.
+
+What a check finds out is in `test_check`.
+"""
 
 import socket
 import threading
@@ -8,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import hiredis
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -16,9 +20,10 @@ from tapfan.settings import WriterSettings
 from tests.writers.resp import serving
 from writers import store
 from writers.commands import Commands
-from writers.store import Store, StoreError, _expect
+from writers.store import Store, StoreError, _expect, _read
 
 _OK = b"+OK\r\n"
+_INFO = b"$13\r\nrole:master\r\n\r\n"
 _OOM = b"-OOM command not allowed when used memory > 'maxmemory'.\r\n"
 _ERRORS = [_OOM, b"-READONLY You can't write against a read only replica.\r\n", b"-ERR x\r\n"]
 _DEADLINE_S = 10.0
@@ -107,6 +112,14 @@ def test_a_connection_that_closes_too_early_is_an_error(count: int, length: int,
         _expect(connection, _OK, count)
 
 
+@given(st.lists(st.sampled_from([_OK, _OOM, _INFO, b"$-1\r\n", b"*2\r\n:1\r\n$1\r\nx\r\n"]), max_size=9), _cuts)
+def test_replies_of_any_kind_are_read_however_they_are_split(answers: list[bytes], cuts: list[int]) -> None:
+    reader = hiredis.Reader()
+    reader.feed(b"".join(answers))
+    with _answered(_split_at(b"".join(answers), cuts)) as connection:
+        assert list(map(str, _read(connection, len(answers)))) == [str(reader.gets()) for _ in answers]
+
+
 @given(st.integers(0, 1000), _cuts)
 def test_a_connection_that_closes_within_an_error_is_an_error(length: int, cuts: list[int]) -> None:
     answer = _OOM[: 1 + length % (len(_OOM) - 1)]
@@ -115,13 +128,13 @@ def test_a_connection_that_closes_within_an_error_is_an_error(length: int, cuts:
 
 
 def _as_scripted(*answers: bytes) -> Callable[[list[bytes]], list[bytes]]:
-    """The next of the answers to each command; afterwards OK or PONG."""
+    """The next of the answers to each command; afterwards OK, or what a master says of itself."""
     left = list(answers)
 
     def answer(command: list[bytes]) -> list[bytes]:
         if left:
             return [left.pop(0)]
-        return [b"+PONG\r\n" if command == [b"PING"] else _OK]
+        return [_INFO if command[0] == b"INFO" else _OK]
 
     return answer
 
@@ -141,6 +154,17 @@ def test_commands_that_are_all_taken_raise_nothing() -> None:
     assert seen == [[b"SET", b"%06d" % at, b"v"] for at in [*range(500), 0]]
 
 
+def test_a_check_does_not_wait_for_as_many_bytes_as_the_commands_before_it() -> None:
+    """The kernel was told to wake us for all replies at once."""
+    with serving(_as_scripted()) as port:
+        connection = Store(_settings(port))
+        for _ in range(3):
+            connection.set_all(_commands(4096))
+            connection.check()
+            connection.check(trial=True)
+        connection.close()
+
+
 def test_no_commands_need_no_redis() -> None:
     Store(_settings(1)).set_all(Commands(memoryview(b""), 0, 5))
 
@@ -153,7 +177,7 @@ def test_after_an_error_another_connection_is_made(error: bytes) -> None:
         with pytest.raises(StoreError, match="refused: ") as failure:
             connection.set_all(_commands(4))
         assert connection._connection is None
-        connection.probe()
+        connection.check()
         connection.set_all(_commands(4))
         connection.close()
     assert error[1:-2].decode() in str(failure.value)
@@ -210,14 +234,37 @@ def test_bytes_behind_the_last_reply_do_not_count_as_the_next_one() -> None:
 
 
 @pytest.mark.parametrize("answer", [b"-LOADING Redis is loading the dataset in memory\r\n", b"", b"+O", b"garbage"])
-def test_a_probe_tells_whether_redis_answers(answer: bytes) -> None:
-    with serving(_as_scripted(b"+PONG\r\n", answer)) as port:
+@pytest.mark.parametrize("before", [0, 1, 2])
+def test_a_check_tells_whether_redis_answers(answer: bytes, before: int) -> None:
+    """All of what it asks."""
+    with serving(_as_scripted(*[_INFO] * (3 + before), answer)) as port:
         connection = Store(_settings(port))
-        connection.probe()
+        connection.check()
         with pytest.raises(StoreError):
-            connection.probe()
-        connection.probe()
+            connection.check()
+        connection.check()
         connection.close()
+
+
+@pytest.mark.parametrize("answer", [*_ERRORS, b"", b"+O", b"+PONG\r\n"])
+def test_a_trial_tells_whether_redis_takes_a_record(answer: bytes) -> None:
+    seen: list[list[bytes]] = []
+    scripted = _as_scripted(answer)
+
+    def answered(command: list[bytes]) -> list[bytes]:
+        seen.append(command)
+        return scripted(command)
+
+    with serving(answered) as port:
+        connection = Store(_settings(port))
+        with pytest.raises(StoreError):
+            connection.check(trial=True)
+        connection.check()
+        connection.check(trial=True)
+        connection.close()
+    asked = [[b"INFO", section] for section in (b"replication", b"persistence", b"memory")]
+    trial = [b"SET", b"tcp:check", b"1", b"PXAT", b"1"]
+    assert seen == [trial, *asked, trial, *asked]
 
 
 def test_a_redis_that_is_not_there_is_an_error_and_tried_again() -> None:
@@ -226,18 +273,18 @@ def test_a_redis_that_is_not_there_is_an_error_and_tried_again() -> None:
     connection = Store(_settings(port))
     for _ in range(2):
         with pytest.raises(StoreError, match=f"127.0.0.1:{port}"):
-            connection.probe()
+            connection.check()
 
 
 def test_no_error_tells_a_password(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with pytest.raises(StoreError) as failure:
-        Store(_settings(port, password="hunter2")).probe()
+        Store(_settings(port, password="hunter2")).check()
     assert "hunter2" not in str(failure.value)
     missing = tmp_path / "missing"
     with pytest.raises(StoreError, match="No such file"):
-        Store(_settings(port, password_file=missing)).probe()
+        Store(_settings(port, password_file=missing)).check()
 
 
 def test_a_store_closed_twice_or_never_used_is_no_error() -> None:

@@ -1,0 +1,54 @@
+"""What the benches have in common: a load, what a process costs, and a figure beside the one that was asked for."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import psutil
+
+from tests.process.namespace import Namespace
+from tests.process.running import Programs
+
+
+def listener_options(space: Namespace) -> dict[str, object]:
+    """The configuration's [listener]: capturing what comes into the namespace."""
+    return {"listen": [f"{space.address}:9000"], "source": "capture", "serve": "none", "interface": space.inside}
+
+
+def send(space: Namespace, rate: float, seconds: float) -> dict[str, float]:
+    """Offer the rate by two senders, as one core does not reach the highest; gives what they sent."""
+    command = [sys.executable, "-m", "bench.sender", space.outside, space.address, "9000"]
+    command += ["--rate", str(rate / 2), "--seconds", str(seconds)]
+    senders = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
+    loads = [json.loads(sender.communicate()[0]) for sender in senders]
+    return {"sent": sum(load["sent"] for load in loads), "seconds": max(load["seconds"] for load in loads)}
+
+
+def process(programs: Programs, name: str) -> psutil.Process:
+    """The program itself: `ip netns exec` becomes what it runs."""
+    return psutil.Process(programs.processes[name].pid)
+
+
+def cpu_s(of: psutil.Process) -> float:
+    """User and system time of all its threads, to the nanosecond; threads that ended are not in it."""
+    tasks = Path(f"/proc/{of.pid}/task")
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks.iterdir()) / 1e9
+
+
+def memory_mib(of: psutil.Process) -> float:
+    """Its resident memory."""
+    return float(of.memory_info().rss) / 2**20
+
+
+def folder() -> "tempfile.TemporaryDirectory[str]":
+    """For all files of one bench."""
+    return tempfile.TemporaryDirectory(prefix="tapfan-bench-")
+
+
+def asked(what: str, measured: float, most: float) -> bool:
+    """Print a figure and whether it is as small as asked."""
+    met = measured <= most
+    print(f"  {'met   ' if met else 'MISSED'} {what}: {measured:.3f}, asked: at most {most:g}")
+    return met

@@ -1,0 +1,47 @@
+"""Whether a writer is given records: decided by its checks, two a second, as HAProxy does it with rise and fall.
+
+A report that says that Redis takes records is a passed check; one that says otherwise, or that does not come, is a
+failed one. Counted in looks of the router's own and not by a clock: while it stands still itself, nobody's are missed.
+"""
+
+
+class Health:
+    """`fall` failed checks in a row take a writer out, `rise` passed ones bring it back.
+
+    Until it is known otherwise a writer counts as up, so that a start does not send everything to whoever is first.
+    """
+
+    def __init__(self, rise: int, fall: int) -> None:
+        self._rise = rise
+        self._fall = fall
+        self._in_a_row = 0  # checks that say other than `up` does
+        self._missed = 0
+        self._has_reported = False
+        self.up = True
+
+    @property
+    def text(self) -> str:
+        """up, down (its Redis), or absent (its reports do not come)."""
+        if not self._has_reported or self._missed >= self._fall:
+            return "absent"
+        return "up" if self.up else "down"
+
+    def report(self, passed: bool) -> None:
+        """A report came. The first is taken at its word."""
+        if not self._has_reported:
+            self.up, self._in_a_row = passed, 0
+            self._has_reported = True
+        # One of the looks between reports may find none only because both come at the same pace.
+        self._missed = -1
+        self._check(passed)
+
+    def look(self) -> None:
+        """A period is over."""
+        self._missed += 1
+        if self._missed > 0:
+            self._check(False)
+
+    def _check(self, passed: bool) -> None:
+        self._in_a_row = 0 if passed == self.up else self._in_a_row + 1
+        if self._in_a_row >= (self._rise if passed else self._fall):
+            self.up, self._in_a_row = passed, 0

@@ -1,0 +1,101 @@
+"""What the ledger says, on disk: a router that starts goes on with what the one before it had counted.
+
+Written twice a second and at the end, aside and then renamed. What happened between the last writing and a kill comes
+from the listeners' own reports; only of a listener that was killed at the same time it is not known.
+"""
+
+from collections import Counter
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from router.house import Earlier, House, Listener
+from router.streams import Stream
+from tapfan.logs import Logger, Repeated
+from tapfan.losses import Reason
+from tapfan.messages import ListenerReport
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Earlier(_Model):
+    stored: int
+    lost: dict[Reason, int]
+    kernel_drops: int
+
+
+class _Stream(_Model):
+    report: ListenerReport
+    counted_from: int
+    acknowledged: int
+    lost: dict[Reason, int]
+
+
+class _Ledger(_Model):
+    version: Literal[1] = 1
+    earlier: dict[str, _Earlier]
+    streams: list[_Stream]
+
+
+class LedgerFile:
+    """Restores a house's counts, and saves them when they have changed."""
+
+    def __init__(self, path: Path, log: Logger) -> None:
+        self._path = path
+        self._log = log
+        self._repeated = Repeated(log)
+        self._saved = ""
+
+    def restore(self, house: House) -> None:
+        """Give a new house the counts of the one before; a file that cannot be read is set aside."""
+        try:
+            ledger = _Ledger.model_validate_json(self._path.read_bytes())
+        except FileNotFoundError:
+            return
+        except (OSError, ValidationError) as error:
+            aside = self._path.with_suffix(".damaged")
+            problem = str(error).splitlines()[0]
+            self._log.error("ledger_damaged", problem=problem, moved_to=str(aside), then="counts from zero")
+            self._path.replace(aside)
+            return
+        for name, earlier in ledger.earlier.items():
+            house.earlier[name] = Earlier(earlier.stored, Counter(earlier.lost), earlier.kernel_drops)
+        for saved in ledger.streams:
+            stream = Stream(saved.counted_from, saved.acknowledged, saved.acknowledged, Counter(saved.lost))
+            stream.lost = Counter(saved.lost)
+            stream.stored = saved.acknowledged - saved.counted_from - stream.lost.total()
+            listener = Listener(b"", saved.report, stream, -1e9, restored=True)
+            house.listeners[saved.report.stream] = listener
+
+    def save(self, house: House) -> None:
+        """Write the counts, if they have changed."""
+        earlier = {
+            name: _Earlier(stored=sums.stored, lost=dict(sums.lost), kernel_drops=sums.kernel_drops)
+            for name, sums in house.earlier.items()
+        }
+        streams = [
+            _Stream(
+                # What came in after the last report was captured, too, even if nobody reports any more.
+                report=listener.report.model_copy(
+                    update={"captured": max(listener.report.captured, listener.stream.expected)}
+                ),
+                counted_from=listener.stream.counted_from,
+                acknowledged=listener.stream.acknowledged,
+                lost=dict(listener.stream.acknowledged_lost),
+            )
+            for listener in house.listeners.values()
+        ]
+        text = _Ledger(earlier=earlier, streams=streams).model_dump_json()
+        if text == self._saved:
+            return
+        aside = self._path.with_suffix(".new")
+        try:
+            aside.write_text(text, encoding="utf-8")
+            aside.replace(self._path)
+        except OSError as error:
+            self._repeated.warn("ledger_not_saved", problem=str(error))
+            return
+        self._saved = text

@@ -1,0 +1,172 @@
+"""The status: what people and programs are told of writers, listeners and the ledger."""
+
+from typing import Any
+
+import pytest
+
+from router.house import REPORT_PERIOD_S
+from router.status import status
+from tests.router.housing import FALL, a_house, a_listener_report, a_writer_report, stored, with_a_stream
+from tests.router.sharing import STREAM, a_batch
+
+_ABSENT_AFTER_S = 3 * REPORT_PERIOD_S
+_LATER = "local.00000002"
+
+
+@pytest.mark.parametrize(
+    ("healthy", "looks", "health"),
+    [
+        (True, 0, "up"),
+        (True, FALL, "up"),
+        (True, FALL + 1, "absent"),
+        (False, 0, "down"),
+        (False, FALL + 1, "absent"),
+    ],
+)
+def test_a_writers_health_is_its_last_reports_while_they_come(healthy: bool, looks: int, health: str) -> None:
+    """A report's own period is no missing one."""
+    house = a_house()
+    house.take_writer_report(a_writer_report("a", healthy, "" if healthy else "OOM"), b"")
+    for _ in range(looks):
+        house.look(0.0)
+    writers = status(house, 0.0)["writers"]
+    assert (writers["a"]["health"], writers["a"]["reason"]) == (health, "" if healthy else "OOM")
+    assert (writers["b"]["health"], writers["b"]["reason"]) == ("absent", "has not reported yet")
+
+
+def test_a_listener_is_up_for_three_periods_after_its_last_report() -> None:
+    house = with_a_stream()
+    house.take_listener_report(a_listener_report(), b"", 100.0)
+    health = [_listener(status(house, 100 + waited_s))["health"] for waited_s in (_ABSENT_AFTER_S, _ABSENT_AFTER_S + 1)]
+    assert health == ["up", "absent"]
+
+
+def test_a_listener_that_has_more_than_its_window_holds_is_spooling() -> None:
+    house = a_house()
+    house.take_listener_report(a_listener_report(captured=100, sent=60, spooled=30), b"", 0.0)
+    told = _listener(status(house, 0.0))
+    assert (told["health"], told["captured"], told["in_flight"], told["spooled"]) == ("spooling", 100, 70, 30)
+
+
+def test_what_has_come_in_since_the_last_report_is_not_spooled_any_more() -> None:
+    house = a_house(a=1)
+    house.take_listener_report(a_listener_report(captured=100, spooled=30), b"", 0.0)
+    house.take_batch(a_batch(0, 90))
+    told = _listener(status(house, 0.0))
+    assert (told["captured"], told["in_flight"], told["spooled"]) == (100, 90, 10)
+    house.take_batch(a_batch(90, 50))
+    told = _listener(status(house, 0.0))
+    assert (told["captured"], told["in_flight"], told["spooled"]) == (140, 140, 0)
+
+
+def test_while_a_listener_that_was_started_anew_has_a_stream_in_its_spool_nothing_of_it_is_lost() -> None:
+    house = with_a_stream(a=1)
+    house.take_batch(a_batch(0, 10))
+    house.take_listener_report(a_listener_report(captured=50, spooled=20), b"", 0.0)
+    house.take_listener_report(a_listener_report(live=False, captured=50, spooled=40, base=10, sent=10), b"", 0.0)
+    house.take_listener_report(a_listener_report(_LATER, captured=7, leftovers=[STREAM]), b"", 0.0)
+    told = status(house, 0.0)
+    assert told["ledger"] == _ledger(captured=57, in_flight=17, spooled=40)
+    house.take_listener_report(a_listener_report(_LATER, captured=7), b"", 0.0)
+    lost = {"dropped_listener_killed": 40}
+    assert status(house, 0.0)["ledger"] == _ledger(captured=57, in_flight=17, dropped=40, lost=lost)
+
+
+def test_the_last_check_of_a_writers_redis_is_told() -> None:
+    house = a_house()
+    report = a_writer_report("a", round_trip_us=1_234, used_memory=10**9, max_memory=0)
+    house.take_writer_report(report, b"")
+    a, b = (status(house, 0.0)["writers"][name] for name in "ab")
+    assert (a["round_trip_ms"], a["used_memory"], a["max_memory"]) == (1.234, 10**9, 0)
+    assert (b["round_trip_ms"], b["used_memory"], b["max_memory"]) == (None, None, None)
+
+
+def test_a_writer_that_is_down_has_its_weight_and_no_share() -> None:
+    house = a_house(a=30, b=70)
+    house.take_writer_report(a_writer_report("b", healthy=False, reason="OOM"), b"")
+    told = status(house, 0.0)
+    assert {name: (writer["weight"], writer["share"]) for name, writer in told["writers"].items()} == {
+        "a": (30, 1.0),
+        "b": (70, 0.0),
+    }
+    assert told["version"] == 1
+
+
+def test_reasons_that_nothing_was_lost_for_are_not_told() -> None:
+    house = with_a_stream(a=1)
+    house.take_listener_report(a_listener_report(_LATER), b"", 0.0)
+    house.look(100.0)
+    assert status(house, 100.0)["ledger"]["lost"] == {}
+
+
+def test_the_status_is_as_the_design_says() -> None:
+    house = a_house(a=30, b=70)
+    house.take_listener_report(a_listener_report(captured=1000, kernel_drops=4, undecoded=2), b"", 0.0)
+    house.take_batch(a_batch(0, 1000))
+    house.take_stored(stored("a", 0, 300), 0.0)
+    house.take_stored(stored("b", 0, 690, 10), 0.0)
+    house.take_writer_report(a_writer_report("a", round_trip_us=250, used_memory=1_000, max_memory=4_000), b"")
+    house.change_weights({"weights": {"a": 10}})
+    observed = {name: dict.fromkeys(("10s", "1m", "5m"), part) for name, part in (("a", 0.30303), ("b", 0.69697))}
+    assert status(house, 0.0) == {
+        "version": 2,
+        "writers": {
+            "a": {
+                "redis": "redis://a:6379/0",
+                "configured": 30,
+                "weight": 10,
+                "share": 0.125,
+                "observed": observed["a"],
+                "state": "ready",
+                "health": "up",
+                "reason": "",
+                "round_trip_ms": 0.25,
+                "used_memory": 1_000,
+                "max_memory": 4_000,
+                "stored": 300,
+                "in_flight": 0,
+            },
+            "b": {
+                "redis": "redis://b:6379/0",
+                "configured": 70,
+                "weight": 70,
+                "share": 0.875,
+                "observed": observed["b"],
+                "state": "ready",
+                "health": "absent",
+                "reason": "has not reported yet",
+                "round_trip_ms": None,
+                "used_memory": None,
+                "max_memory": None,
+                "stored": 690,
+                "in_flight": 0,
+            },
+        },
+        "listeners": {
+            "local": {
+                "source": "capture",
+                "health": "up",
+                "captured": 1000,
+                "kernel_drops": 4,
+                "undecoded": 2,
+                "stored": 990,
+                "in_flight": 0,
+                "spooled": 0,
+                "expired": 10,
+                "dropped": 0,
+                "lost": {"expired_at_writer": 10},
+            }
+        },
+        "ledger": _ledger(captured=1000, stored=990, expired=10, lost={"expired_at_writer": 10}),
+    }
+
+
+def _listener(told: dict[str, Any], name: str = "local") -> dict[str, Any]:
+    listener: dict[str, Any] = told["listeners"][name]
+    return listener
+
+
+def _ledger(lost: dict[str, int] | None = None, **given_counts: int) -> dict[str, Any]:
+    """A ledger that is balanced, with these counts, the others 0."""
+    counts = dict.fromkeys(("captured", "stored", "expired", "dropped", "in_flight", "spooled"), 0)
+    return counts | given_counts | {"lost": lost or {}, "balanced": True}

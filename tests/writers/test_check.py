@@ -1,0 +1,242 @@
+"""The check of a Redis: whether it would take records, on a real one where that can be brought about."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tapfan.settings import WriterSettings
+from tests.process.running import wait_for
+from tests.writers import resp
+from tests.writers.servers import Server
+from writers import store
+from writers.commands import Commands
+from writers.store import Store, StoreError, Vitals
+
+SECRET = "hunter2"
+_SET = b"*3\r\n$3\r\nSET\r\n$5\r\ntcp:1\r\n$1\r\nv\r\n"
+
+
+@pytest.fixture(autouse=True)
+def _short_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "TIMEOUT_S", 0.5)
+
+
+def _problem(settings: WriterSettings, trial: bool = False) -> str:
+    """What is wrong by a check; afterwards the connection is closed."""
+    connection = Store(settings)
+    with pytest.raises(StoreError) as failure:
+        connection.check(trial)
+    left_open = connection._connection is not None
+    connection.close()
+    assert not left_open
+    assert SECRET not in str(failure.value)
+    return str(failure.value)
+
+
+def _checked(settings: WriterSettings, trial: bool = False) -> Vitals:
+    connection = Store(settings)
+    vitals = connection.check(trial)
+    connection.close()
+    return vitals
+
+
+@pytest.mark.parametrize("trial", [False, True])
+def test_a_master_with_memory_left_is_healthy_and_tells_how_much(server: Server, trial: bool) -> None:
+    server.configure(maxmemory=10**9)
+    vitals = _checked(server.settings(), trial)
+    assert 0 < vitals.round_trip_us < 20 * 10**6
+    assert vitals.used_memory is not None
+    assert 10**5 < vitals.used_memory < 10**9
+    assert vitals.max_memory == 10**9
+
+
+def test_without_a_bound_its_memory_is_unlimited(server: Server) -> None:
+    assert _checked(server.settings()).max_memory == 0
+
+
+def test_commands_and_checks_take_turns_on_one_connection(server: Server) -> None:
+    connection = Store(server.settings())
+    for count in (1, 300):
+        connection.set_all(Commands(memoryview(_SET * count), count, 0))
+        for trial in (False, True):
+            assert connection.check(trial).used_memory
+    connection.close()
+    assert server.client.info("stats")["total_connections_received"] == 2, "the test's own and the writer's"
+
+
+@pytest.mark.parametrize("read_only", ["yes", "no"])
+def test_a_replica_takes_no_records(server: Server, read_only: str) -> None:
+    """Nor does one that takes writes: its master would undo them."""
+    server.configure(replica_read_only=read_only)
+    server.run("REPLICAOF", "127.0.0.1", "1")
+    assert _problem(server.settings()) == "a replica (slave), which takes no records"
+    server.run("REPLICAOF", "NO", "ONE")
+    assert _checked(server.settings()).used_memory
+
+
+def test_a_replica_is_left_for_what_stands_at_its_address_next(servers: Callable[[], Server], tmp_path: Path) -> None:
+    """A failover behind one name: the demoted master stays connected, and would be asked for ever."""
+    old, new, path = servers(), servers(), tmp_path / "redis.sock"
+    path.symlink_to(old.path)
+    connection = Store(old.settings(path))
+    assert connection.check()
+    old.run("REPLICAOF", "127.0.0.1", "1")
+    path.unlink()
+    path.symlink_to(new.path)
+    with pytest.raises(StoreError, match="replica"):
+        connection.check()
+    assert connection.check()
+    connection.close()
+
+
+def test_a_redis_whose_memory_is_used_up_takes_no_records(server: Server) -> None:
+    server.configure(maxmemory=1)
+    assert _problem(server.settings()).startswith("out of memory: its maxmemory is used up")
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
+def test_where_redis_evicts_used_up_memory_is_no_problem(server: Server, policy: str) -> None:
+    server.configure(maxmemory=1, maxmemory_policy=policy)
+    vitals = _checked(server.settings())
+    assert vitals.used_memory is not None
+    assert vitals.used_memory > 1 == vitals.max_memory
+
+
+def test_of_a_user_that_may_not_ask_it_is_known_only_that_it_reaches_redis(server: Server) -> None:
+    server.run("ACL", "SETUSER", "tap", "on", f">{SECRET}", "~tcp:*", "+set", "+client")
+    settings = WriterSettings(name="a", redis=f"unix://tap:{SECRET}@{server.path}", weight=1)
+    for trial in (False, True):
+        vitals = _checked(settings, trial)
+        assert (vitals.used_memory, vitals.max_memory) == (None, None)
+        assert vitals.round_trip_us > 0
+
+
+def test_a_trial_leaves_no_key_that_anybody_sees(server: Server) -> None:
+    for _ in range(3):
+        _checked(server.settings(), trial=True)
+    assert server.client.keys() == []
+    assert list(server.client.scan_iter()) == []
+    assert (server.client.exists("tcp:check"), server.client.get("tcp:check")) == (0, None)
+    wait_for(lambda: server.client.dbsize() == 0, "Redis has forgotten it, too")
+
+
+def _make_replica(server: Server) -> None:
+    server.run("REPLICAOF", "127.0.0.1", "1")
+
+
+def _use_up_memory(server: Server) -> None:
+    server.configure(maxmemory=1)
+
+
+def _forbid_set(server: Server) -> None:
+    server.run("ACL", "SETUSER", "default", "-set")
+
+
+def _forbid_keys(server: Server) -> None:
+    server.run("ACL", "SETUSER", "default", "resetkeys", "~other:*")
+
+
+def _demand_replicas(server: Server) -> None:
+    server.configure(min_replicas_to_write=1)
+
+
+@pytest.mark.parametrize(
+    ("bring_about", "problem"),
+    [
+        (_make_replica, "refused: READONLY "),
+        (_use_up_memory, "refused: OOM "),
+        (_forbid_set, "refused: NOPERM "),
+        (_forbid_keys, "refused: NOPERM "),
+        (_demand_replicas, "refused: NOREPLICAS "),
+    ],
+)
+def test_a_trial_finds_what_refuses_a_record(
+    server: Server, bring_about: Callable[[Server], None], problem: str
+) -> None:
+    """Where a check alone may pass."""
+    bring_about(server)
+    assert _problem(server.settings(), trial=True).startswith(problem)
+
+
+@pytest.mark.parametrize("bring_about", [_forbid_set, _forbid_keys, _demand_replicas])
+def test_a_check_alone_writes_nothing(server: Server, bring_about: Callable[[Server], None]) -> None:
+    bring_about(server)
+    assert _checked(server.settings()).used_memory
+
+
+def test_a_trial_keeps_to_the_keys_that_records_have(server: Server) -> None:
+    server.run("ACL", "SETUSER", "default", "resetkeys", "~tcp:*")
+    assert _checked(server.settings(), trial=True).used_memory
+
+
+@pytest.mark.parametrize(
+    ("password", "problem"),
+    [
+        (None, "Authentication required"),
+        (f"not {SECRET}", "invalid username-password pair or user is disabled"),
+    ],
+)
+def test_a_password_that_is_missing_or_wrong_is_told_clearly_and_no_secret(
+    server: Server, password: str | None, problem: str
+) -> None:
+    server.configure(requirepass=SECRET)
+    assert problem in _problem(server.settings(password=password))
+    assert _checked(server.settings(password=SECRET)).used_memory
+
+
+def test_a_redis_that_answers_nothing_is_told_so_and_healthy_when_it_does_again(server: Server) -> None:
+    connection = Store(server.settings())
+    assert connection.check()
+    server.hold_up()
+    with pytest.raises(StoreError, match=r"^no answer within 0\.5 s$"):
+        connection.check()
+    server.let_go_on()
+    assert connection.check()
+    connection.close()
+
+
+def test_a_redis_that_ends_is_told_so(server: Server) -> None:
+    connection = Store(server.settings())
+    assert connection.check()
+    server.close()
+    for _ in range(2):
+        with pytest.raises(StoreError):
+            connection.check()
+    assert connection._connection is None
+
+
+def _answering(**info: str) -> resp.Answer:
+    text = "".join(f"{key}:{value}\r\n" for key, value in info.items()).encode()
+    return lambda _: [b"$%d\r\n%s\r\n" % (len(text), text)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (_answering(role="master", loading="1"), "loading its data from disk"),
+        (lambda _: [b"-LOADING Redis is loading the dataset in memory\r\n"], "refused: LOADING Redis is loading the"),
+        (lambda _: [b"-NOAUTH Authentication required.\r\n"], "refused: NOAUTH Authentication required."),
+        (lambda _: [b"-ERR unknown command `INFO`\r\n"], "refused: ERR unknown command `INFO`"),
+    ],
+)
+def test_what_a_real_redis_is_not_easily_brought_to_say(answer: resp.Answer, problem: str) -> None:
+    with resp.serving(answer) as port:
+        assert _problem(WriterSettings(name="a", redis=f"redis://127.0.0.1:{port}", weight=1)).startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("answer", "used_memory"),
+    [
+        (_answering(), None),
+        (_answering(used_memory="1234", maxmemory="many"), 1234),
+        (_answering(used_memory="-1"), None),
+        (lambda _: [b"$4\r\n\xff\xfe\xfd:\r\n"], None),
+        (lambda _: [b"$-1\r\n"], None),
+        (lambda _: [b"*0\r\n"], None),
+    ],
+)
+def test_what_redis_does_not_tell_is_none(answer: resp.Answer, used_memory: int | None) -> None:
+    with resp.serving(answer) as port:
+        vitals = _checked(WriterSettings(name="a", redis=f"redis://127.0.0.1:{port}", weight=1))
+    assert (vitals.used_memory, vitals.max_memory) == (used_memory, None)
