@@ -4,11 +4,14 @@ A report that says that Redis takes records is a passed check; one that says oth
 failed one. Counted in looks of the router's own and not by a clock: while it stands still itself, nobody's are missed.
 """
 
+FIRST_LOOKS = 10  # five seconds
+
 
 class Health:
     """`fall` failed checks in a row take a writer out, `rise` passed ones bring it back.
 
-    Until it is known otherwise a writer counts as up, so that a start does not send everything to whoever is first.
+    A writer that has not reported yet counts as up for FIRST_LOOKS: at a start each comes at its own pace, and whoever
+    is first is not to get everything.
     """
 
     def __init__(self, rise: int, fall: int) -> None:
@@ -38,7 +41,9 @@ class Health:
     def look(self) -> None:
         """A period is over."""
         self._missed += 1
-        if self._missed > 0:
+        if not self._has_reported:
+            self.up = self._missed < FIRST_LOOKS
+        elif self._missed > 0:
             self._check(False)
 
     def _check(self, passed: bool) -> None:
