@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from listener.entry import Entry
+from listener.reserve import Reserve
 from tapfan.logs import Logger, Repeated
 from tapfan.losses import Reason
 from tapfan.program import CannotRunError
@@ -23,6 +24,10 @@ _CHECKPOINT_PAGES = 1024  # 16 MiB of write-ahead log between two times that the
 _ROWS_AT_ONCE = 256
 _SHRINK_BYTES = 64 * 2**20  # a file larger than this is begun anew as soon as it is empty
 _MAKE_ROOM_BYTES = 2**20  # given up at least, when the disk takes no more
+# Of the disk: for the write-ahead log to be copied to the file, where that has to grow. Then the log can begin anew,
+# and nothing needs to grow any more for old entries to make room for new ones.
+_RESERVE_BYTES = _CHECKPOINT_PAGES * _PAGE_BYTES + 4 * 2**20
+_MOST_PAGES = 2**30 - 1
 # Of a file that is not what was written; all others are of the disk, or of who else uses the file.
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH}
 _TABLE = """
@@ -69,6 +74,9 @@ class Spool:
         self._repeated = Repeated(log)
         self._bytes = 0  # of all messages
         self._last = self._loaded = 0  # places: the last in the file, and the last that was taken from there
+        self._unremoved: list[int] = []  # places that are settled, and still in the file
+        self._reserve = Reserve(path.with_suffix(".reserve"), _RESERVE_BYTES)
+        self._has_reserve = False
         try:
             self._open()
         except SpoolDamagedError as error:
@@ -105,6 +113,7 @@ class Spool:
         except _DiskError as error:
             self._repeated.warn("spool_disk_error", problem=str(error), then="the oldest records are dropped")
             try:
+                self._release_reserve()
                 self._drop_oldest(max(len(entry.message), _MAKE_ROOM_BYTES), "dropped_disk")
                 self._insert(entry)
             except _DiskError:
@@ -139,15 +148,13 @@ class Spool:
 
     def remove(self, places: Sequence[int]) -> None:
         """Forget entries that are settled. Raises SpoolDamagedError."""
+        self._unremoved += places
         try:
-            with self._translated(), self._transaction():
-                freed = sum(map(self._length, places))
-                self._database.executemany("DELETE FROM entry WHERE place = ?", [(place,) for place in places])
+            self._delete()
         except _DiskError as error:
             # Should they be loaded again after a restart, the router will know them.
-            self._repeated.warn("spool_disk_error", problem=str(error), then="goes on")
+            self._repeated.warn("spool_disk_error", problem=str(error), then="what is settled is removed later")
             return
-        self._bytes -= freed
         if not self._bytes and not self.has_more and self._path.stat().st_size > _SHRINK_BYTES:
             self._begin_anew()
 
@@ -164,8 +171,10 @@ class Spool:
             raise CannotRunError(f"cannot replace the damaged spool {self._path}: {failure}") from failure
 
     def tell(self) -> None:
-        """To be called now and then: log what was counted of repeated warnings."""
+        """To be called now and then: logs what was counted of warnings, and sees whether the disk has room again."""
         self._repeated.tell()
+        if not self._has_reserve:
+            self._take_reserve()
 
     def close(self) -> None:
         """Close the file."""
@@ -194,6 +203,29 @@ class Spool:
                 "SELECT coalesce(sum(length(message)), 0), coalesce(max(place), 0) FROM entry"
             ).fetchone()
             self._loaded = 0
+            self._unremoved = []
+        self._take_reserve()
+
+    def _take_reserve(self) -> None:
+        self._has_reserve = self._reserve.take()
+        if self._has_reserve:
+            self._database.execute(f"PRAGMA max_page_count = {_MOST_PAGES}")
+
+    def _release_reserve(self) -> None:
+        """Let the file grow by what its log has, and no more until the disk has room again. Raises _DiskError."""
+        self._has_reserve = False
+        self._reserve.release()
+        with self._translated():
+            self._database.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+            pages = self._database.execute("PRAGMA page_count").fetchone()[0]
+            self._database.execute(f"PRAGMA max_page_count = {pages}").fetchall()
+
+    def _delete(self) -> None:
+        with self._translated(), self._transaction():
+            freed = sum(map(self._length, self._unremoved))
+            self._database.executemany("DELETE FROM entry WHERE place = ?", [(place,) for place in self._unremoved])
+        self._bytes -= freed
+        self._unremoved = []
 
     def _begin_anew(self) -> None:
         """Give an empty file's space back to the disk. Raises SpoolDamagedError."""

@@ -28,6 +28,7 @@ class _Earlier(_Model):
 
 
 class _Stream(_Model):
+    address: str  # hexadecimal, of the process that reported it
     report: ListenerReport
     counted_from: int
     acknowledged: int
@@ -57,7 +58,10 @@ class LedgerFile:
             return
         except (OSError, ValidationError) as error:
             aside = self._path.with_suffix(".damaged")
-            problem = str(error).splitlines()[0]
+            problem = str(error)
+            if isinstance(error, ValidationError):
+                first = error.errors(include_url=False, include_input=False)[0]
+                problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
             self._log.error("ledger_damaged", problem=problem, moved_to=str(aside), then="counts from zero")
             self._path.replace(aside)
             return
@@ -67,7 +71,7 @@ class LedgerFile:
             stream = Stream(saved.counted_from, saved.acknowledged, saved.acknowledged, Counter(saved.lost))
             stream.lost = Counter(saved.lost)
             stream.stored = saved.acknowledged - saved.counted_from - stream.lost.total()
-            listener = Listener(b"", saved.report, stream, -1e9, restored=True)
+            listener = Listener(bytes.fromhex(saved.address), saved.report, stream, -1e9, restored=True)
             house.listeners[saved.report.stream] = listener
 
     def save(self, house: House) -> None:
@@ -78,9 +82,10 @@ class LedgerFile:
         }
         streams = [
             _Stream(
+                address=listener.address.hex(),
                 # What came in after the last report was captured, too, even if nobody reports any more.
                 report=listener.report.model_copy(
-                    update={"captured": max(listener.report.captured, listener.stream.expected)}
+                    update={"number": 0, "captured": max(listener.report.captured, listener.stream.expected)}
                 ),
                 counted_from=listener.stream.counted_from,
                 acknowledged=listener.stream.acknowledged,

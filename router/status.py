@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from router.house import House, Listener
+from router.house import House, Listener, Writer
 from tapfan.losses import Losses, dropped, expired
 
 
@@ -82,7 +82,7 @@ def _writers_status(house: House, now_s: float) -> dict[str, Any]:
             "observed": observed[name],
             "state": "ready",
             "health": writer.health.text,
-            "reason": writer.report.reason if writer.report else "has not reported yet",
+            "reason": _reason(writer),
             "round_trip_ms": _milliseconds(writer.report.round_trip_us) if writer.report else None,
             "used_memory": writer.report.used_memory if writer.report else None,
             "max_memory": writer.report.max_memory if writer.report else None,
@@ -91,6 +91,15 @@ def _writers_status(house: House, now_s: float) -> dict[str, Any]:
         }
         for name, writer in house.writers.items()
     }
+
+
+def _reason(writer: Writer) -> str:
+    """Why a writer is not up."""
+    if writer.report is None:
+        return "has not reported yet"
+    if writer.health.text == "down" and writer.report.healthy:
+        return "takes records again, but not for long enough yet"
+    return writer.report.reason
 
 
 def _milliseconds(duration_us: int | None) -> float | None:

@@ -13,7 +13,7 @@ from tapfan.program import CannotRunError
 
 _MODE = 0o700
 # What is put there by us, by supervisord, and by git: a folder with anything else in it is not to be closed to others.
-_OURS = re.compile(r"\.(ipc|lock|log|conf|pid|sock|gitignore|db|db-wal|damaged|json|new)(\.\d+)?$")
+_OURS = re.compile(r"\.(ipc|lock|log|conf|pid|sock|gitignore|db|db-wal|damaged|reserve|json|new)(\.\d+)?$")
 
 
 def make(run_dir: Path) -> None:

@@ -67,14 +67,7 @@ class Store:
         """
         if trial:
             self._exchange(memoryview(_TRIAL), lambda raw: _expect(raw, _OK, 1))
-        begun_s = time.monotonic()
-        answers = self._exchange(memoryview(_CHECK), lambda raw: _read(raw, _CHECK_REPLIES))
-        round_trip_us = round((time.monotonic() - begun_s) * 1e6)
-        try:
-            return _vitals(answers, round_trip_us)
-        except StoreError:
-            self.close()  # as after any other failure: a master that became a replica would be asked for ever
-            raise
+        return self._exchange(memoryview(_CHECK), _read_vitals)
 
     def close(self) -> None:
         """Close the connection, if there is one."""
@@ -141,6 +134,13 @@ def _raise_first_error(raw: socket.socket, begun: bytes) -> NoReturn:
         raise StoreError("an answer that is neither OK nor an error")
     hint = "; SET with PXAT needs Redis 6.2 or newer" if "syntax error" in str(reply) else ""
     raise StoreError(f"refused: {reply}{hint}")
+
+
+def _read_vitals(raw: socket.socket) -> Vitals:
+    """What Redis answers to _CHECK, which was just sent. Raises StoreError when it would take no records."""
+    begun_s = time.monotonic()
+    answers = _read(raw, _CHECK_REPLIES)
+    return _vitals(answers, round((time.monotonic() - begun_s) * 1e6))
 
 
 def _read(raw: socket.socket, count: int) -> list[Any]:

@@ -11,7 +11,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 
 from tapfan.batch import Batch
-from writers.commands import pack
+from writers.commands import Commands, pack
 from writers.store import TIMEOUT_S, Store, StoreError, Vitals
 
 _SLICE_RECORDS = 4096  # packed at once: 1 MiB of commands
@@ -53,7 +53,8 @@ class Storing:
         self._health = Health(False, "connecting")
         self._wanted = ("", 0)  # the router whose shares are, and from which number on
         self._next_check_s = 0.0
-        self._failed = False  # whether the last commands were not taken
+        self._passed = False  # the last check
+        self._refuses = False  # whether it has not taken the last records
         self._call_begun_s: float | None = None
         self._stop = threading.Event()
         self.ready_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -119,13 +120,9 @@ class Storing:
             part = share[start : start + _SLICE_RECORDS]
             pause = _BACKOFF_S[0]
             while not self._stop.is_set() and self._is_wanted(router, number):
-                # While Redis refuses this share, that tells of its health; a check might well pass.
-                if not self._failed and time.monotonic() >= self._next_check_s:
-                    self._check()
                 commands = pack(part, self._ttl_ms, time.time_ns() // 1_000_000)
                 # What has expired says nothing about Redis, which need not be asked for it.
-                self._failed = bool(commands.count) and not self._attempt(partial(self._store.set_all, commands))
-                if not self._failed:
+                if not commands.count or (self._passes() and self._is_taken(commands)):
                     stored += commands.count
                     expired += commands.expired
                     break
@@ -135,9 +132,20 @@ class Storing:
                 return
         self._tell(StoredShare(router, number, stored, expired))
 
+    def _passes(self) -> bool:
+        """Whether Redis is fit to take records; while it refuses some, trying these again is the check."""
+        if not self._refuses and (not self._passed or time.monotonic() >= self._next_check_s):
+            self._check()
+        return self._refuses or self._passed
+
+    def _is_taken(self, commands: Commands) -> bool:
+        self._refuses = not self._attempt(partial(self._store.set_all, commands))
+        return not self._refuses
+
     def _check(self) -> None:
         self._next_check_s = time.monotonic() + _CHECK_PERIOD_S
-        self._attempt(partial(self._store.check, trial=self._failed))
+        self._passed = self._attempt(partial(self._store.check, trial=self._refuses))
+        self._refuses &= not self._passed
 
     def _attempt(self, call: Callable[[], Vitals | None]) -> bool:
         """Make a call to Redis; what it shows of Redis's health is told."""

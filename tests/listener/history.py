@@ -146,6 +146,11 @@ class History:
         self._acknowledged.clear()
         self._captured = 0
 
+    def burst(self, count: int, batches: int) -> None:
+        """More is captured than may be on its way."""
+        for _ in range(batches):
+            self.add(count)
+
     def add(self, count: int) -> None:
         """Records are captured, each at a time of its own."""
         timestamps = range(self._now_ns + 1, self._now_ns + count + 1)
@@ -280,6 +285,13 @@ class History:
             self.deliver(_ALL)
         self.store(shares)
         self.hear(_ALL)
+
+    def catch_up(self) -> None:
+        """Until the last that was in the spool is on its way, with as little stored as that takes."""
+        for _ in range(_ROUNDS):
+            if not self._spool.has_more:
+                break
+            self.round(1)
 
     def settle(self) -> None:
         """Nothing is lost any more, until everything is settled."""

@@ -74,8 +74,10 @@ def _loaded(spool: Spool, oldest_ns: int) -> Iterator[Entry]:
 
 
 def fill_disk(folder: Path) -> Path:
-    """Write to another file until there is no room left; gives the file."""
+    """Write to another file until there is no room left, not even the spool's reserve; gives the file."""
     other = folder / "other"
+    for reserve in folder.glob("*.reserve"):
+        reserve.unlink()
     with other.open("wb", buffering=0) as file:
         try:
             while True:

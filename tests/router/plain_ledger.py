@@ -105,7 +105,8 @@ class Model:
         report = a_listener_report(
             seen.stream, live=False, base=base, sent=base, captured=end, spooled=seen.spooled, number=1
         )
-        self.house.take_listener_report(report, b"", self.now_s)
+        address = b"start %d" % len(self.streams)  # of the process that has just started
+        self.house.take_listener_report(report, address, self.now_s)
 
     def report(self, data: st.DataObject) -> None:
         """A listener reports; of what it captures into, that it captured more."""

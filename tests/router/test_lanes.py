@@ -80,7 +80,7 @@ def test_nothing_is_lost_whoever_restarts_and_whatever_is_lost(steps: _Steps) ->
     _assert_settled(hop)
 
 
-@settings(max_examples=800)
+@settings(max_examples=500)
 @given(st.lists(st.one_of(*_FAIR, *_FAIR, *_FAILOVERS, *_LOSSES, *_RESTARTS), min_size=10, max_size=80))
 @example([*[("turn", 1)] * 4, ("add", 3), ("send", 2), ("lose_there", 2), ("take_away", 0), ("turn", 1), ("turn", 1)])
 @example([*[("turn", 2)] * 3, ("add", 1), ("send", 1), ("write", 5), ("take_away", 0), ("store", 5), ("route", 9)])

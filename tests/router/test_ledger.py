@@ -14,7 +14,7 @@ _FROM_LISTENERS = ("start", "leftover", "all_sent", "acknowledged_elsewhere", "w
 _OTHERS = ("store_late", "wrong_stored", "change_weights", "restart_router")
 
 
-@settings(max_examples=250)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(st.sampled_from(_OFTEN + _FROM_LISTENERS + _OTHERS), min_size=15, max_size=40), st.data())
 def test_the_ledger_adds_up_at_every_moment(actions: list[str], data: st.DataObject) -> None:
     """Whoever restarts, goes down or comes back, and whatever is lost on the way."""

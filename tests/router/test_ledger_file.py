@@ -182,8 +182,8 @@ def test_of_what_is_left_over_of_a_listener_that_ended_with_the_router_only_the_
     _save(house, path)
     house = _restored(path)
     left_over = a_listener_report(live=False, base=30, sent=30, captured=50, spooled=20)
-    house.take_listener_report(left_over, b"", 0.0)
-    house.take_listener_report(a_listener_report(_LATER, leftovers=[STREAM]), b"", 0.0)
+    house.take_listener_report(left_over, b"another start", 0.0)
+    house.take_listener_report(a_listener_report(_LATER, leftovers=[STREAM]), b"another start", 0.0)
     ledger = ledger_of(house)
     assert (ledger["captured"], ledger["stored"], ledger["spooled"]) == (50, 10, 20)
     assert ledger["lost"] == {"dropped_untracked": 20}
@@ -191,6 +191,18 @@ def test_of_what_is_left_over_of_a_listener_that_ended_with_the_router_only_the_
     _store_all(house)
     assert (ledger_of(house)["stored"], ledger_of(house)["in_flight"]) == (30, 0)
     assert status(house, 0.0)["listeners"]["local"]["kernel_drops"] == 3
+
+
+def test_what_an_earlier_router_told_the_listener_that_has_the_rest_is_no_gap(path: Path) -> None:
+    """Even if that was after the last saving."""
+    house = a_house(a=1)
+    house.take_listener_report(a_listener_report(_LEFTOVER, live=False, captured=100), b"same", 0.0)
+    _save(house, path)
+    house = _restored(path)
+    later = a_listener_report(_LEFTOVER, live=False, number=9, base=50, sent=50, captured=100)
+    house.take_listener_report(later, b"same", 0.0)
+    ledger = ledger_of(house)
+    assert (ledger["captured"], ledger["stored"], ledger["lost"]) == (100, 50, {})
 
 
 def test_a_stream_of_which_only_the_rest_was_known_is_still_counted_from_there(path: Path) -> None:
