@@ -114,7 +114,9 @@ class Programs:
 
     def failed_start(self, name: str, under: Sequence[str] = ()) -> tuple[int, str]:
         """Start a program that cannot run; gives its exit code and its output."""
+        before = self._ready_before.get(name, 0)
         self.start(name, under=under)
+        self._ready_before[name] = before
         code = self.processes.pop(name).wait(DEADLINE_S)
         return code, self.log(name)
 
