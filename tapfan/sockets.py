@@ -75,4 +75,7 @@ def _configured(context: zmq.Context[Socket], kind: int) -> Socket:
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
     if kind == zmq.ROUTER:
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        # A peer whose connection broke may be back before we see the old one's end; without this, what the new one
+        # brings would be dropped for ever.
+        socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
     return socket

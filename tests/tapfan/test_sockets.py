@@ -87,3 +87,16 @@ def _bound_somewhere(opened: Opened, host: str) -> tuple[sockets.Socket, str]:
             if "in use" not in str(error):
                 raise
     raise AssertionError("no port is free")
+
+
+def test_a_peer_that_is_back_before_its_old_connection_is_seen_to_end_is_heard(tmp_path: Path, opened: Opened) -> None:
+    endpoint = f"ipc://{tmp_path}/router.ipc"
+    router = opened(sockets.bound, zmq.ROUTER, endpoint)
+    for connection in (b"old", b"new"):
+        peer = opened(sockets.connected, zmq.DEALER, endpoint, b"peer")
+        peer.send(connection)
+        assert router.poll(_WAIT_MS)
+        assert router.recv_multipart() == [b"peer", connection]
+    router.send_multipart([b"peer", b"answer"])
+    assert peer.poll(_WAIT_MS)
+    assert peer.recv() == b"answer"
