@@ -246,6 +246,7 @@ class History:
 
     def stop(self) -> None:
         """The listener is stopped, and started again."""
+        self.report()
         self.outbox.keep()
         if self._trouble:
             self.kill()

@@ -14,7 +14,7 @@ from tests.process.stored import identities
 from tests.process.test_starting import MakePrograms
 from tests.process.traffic import Load, connections
 
-_SMALL_WINDOW = {"window_bytes": 2**16, "linger": "1ms"}  # 16 batches: more than that goes to the spool
+_SMALL_WINDOW = {"window_bytes": 2**16, "linger": "20ms"}  # 16 batches: more than that goes to the spool
 _OUTAGE_S = 10.0
 
 
