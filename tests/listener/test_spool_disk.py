@@ -67,6 +67,24 @@ def test_a_disk_that_somebody_else_has_filled_refuses_and_what_is_there_remains(
     _assert_whole(spool, [*range(1, 11), *taken, 41])
 
 
+def test_on_a_disk_that_somebody_else_has_filled_the_reserve_lets_the_oldest_make_room(small: Spools) -> None:
+    spool = small.open()
+    fill(spool, range(1, 101), _MESSAGE_BYTES)
+    reserve = small.path.with_suffix(".reserve")
+    size = reserve.stat().st_size
+    other = fill_disk(small.path.parent, reserve_too=False)
+    fill(spool, range(101, 1001), _MESSAGE_BYTES)
+    gap, *rest = load_all(spool)
+    assert (gap.first, gap.reason) == (0, "dropped_disk")
+    assert [entry.place for entry in rest] == list(range(gap.end + 1, 1001))
+    assert not reserve.exists()
+    other.unlink()
+    spool.tell()
+    assert reserve.stat().st_size == size
+    fill(spool, range(1001, 1201), _MESSAGE_BYTES)
+    _assert_whole(spool, range(1001, 1201))
+
+
 def test_what_is_too_large_for_the_disk_makes_the_rest_go_and_is_refused(small: Spools) -> None:
     spool = small.open()
     fill(spool, range(1, 11), _MESSAGE_BYTES)
