@@ -190,6 +190,8 @@ class Spool:
                 raise _DiskError("it is read-only")
             self._database.execute("PRAGMA locking_mode = EXCLUSIVE")  # the listener's lock has seen to that already
             self._database.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+            # On in some builds: what is removed would be written over, and that through the log.
+            self._database.execute("PRAGMA secure_delete = OFF")
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = NORMAL")
             self._database.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")

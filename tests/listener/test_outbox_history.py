@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from listener.outbox import Limits
@@ -56,7 +56,7 @@ def _steps(*kinds: st.SearchStrategy[_Step]) -> st.SearchStrategy[list[_Step]]:
     """With these beside what is calm."""
     step = st.one_of(*_CALM, *kinds)
     # Of a list of free length, hypothesis would make a handful of steps.
-    return st.integers(0, 60).flatmap(lambda count: st.lists(step, min_size=count, max_size=count))
+    return st.integers(0, 50).flatmap(lambda count: st.lists(step, min_size=count, max_size=count))
 
 
 @contextmanager
@@ -91,6 +91,9 @@ def test_every_record_is_stored_or_in_a_gap_or_was_only_in_memory(steps: list[_S
         _assert_accounted(history, {"dropped_listener_killed", "dropped_spool_full", "expired_in_spool"})
 
 
+@example([("burst", 4, 6), ("catch_up",), ("add", 1), ("send", 8), ("kill",)], always=False)
+@example([*[("add", 4)] * 4, ("kill",), ("add", 3), ("round", 2), ("burst", 4, 4), ("kill",)], always=False)
+@example([("burst", 3, 6), ("catch_up",), ("stop",), ("damage",), ("catch_up",), ("forget",)], always=False)
 @given(_steps(_LOSS, _STOP, _KILL, _RESTART, _AGE, _TROUBLE), st.booleans())
 def test_that_is_so_with_a_damaged_spool_or_a_full_disk_too(steps: list[_Step], always: bool) -> None:
     with _played(steps, always, _TINY_SPOOL_BYTES) as history:

@@ -52,6 +52,16 @@ def test_on_a_disk_that_it_fills_with_what_is_loaded_nothing_more_is_taken(small
     assert small.places() == [*taken[50:], *range(refused, refused + 40)]
 
 
+def test_from_a_full_disk_more_can_be_removed_at_once_than_there_is_room_for(small: Spools) -> None:
+    """What is removed takes no room in the log."""
+    spool = small.open()
+    taken = list(takewhile(lambda place: spool.append(opaque(place, _MESSAGE_BYTES), loaded=True), range(1, 501)))
+    other = fill_disk(small.path.parent, reserve_too=False)
+    spool.remove(taken)
+    other.unlink()
+    assert small.places() == []
+
+
 def test_a_disk_that_somebody_else_has_filled_refuses_and_what_is_there_remains(
     small: Spools, events: list[EventDict]
 ) -> None:

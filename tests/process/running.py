@@ -133,12 +133,12 @@ class Programs:
         )
 
     def wait_ready(self) -> None:
-        """Wait until those that were started are ready: the writers up, the listener known to the router."""
+        """Wait until those that were started are ready: Redis servers answer, writers are up, the router knows all."""
 
         def ready() -> bool:
             for name, process in self.processes.items():
                 assert process.poll() is None, f"{name} ended:\n{self.log(name)}"
-                if not name.startswith("redis") and self._times_ready(name) == self._ready_before[name]:
+                if not self._has_started(name):
                     return False
             with contextlib.suppress(ControlTimeoutError):
                 status = self.status(timeout_s=1.0)
@@ -148,6 +148,14 @@ class Programs:
             return False
 
         wait_for(ready, f"all ready; logs in {self.run_dir}")
+
+    def _has_started(self, name: str) -> bool:
+        """Whether a program says so itself, a Redis by its answer, once it has loaded what it had."""
+        if not name.startswith("redis"):
+            return self._times_ready(name) > self._ready_before[name]
+        with contextlib.suppress(redis.ConnectionError), self.redis(name.removeprefix("redis-")) as client:
+            return bool(client.ping())
+        return False
 
     def _times_ready(self, name: str) -> int:
         return self.log(name).count("event=ready") if self.log_file(name).exists() else 0
