@@ -140,19 +140,15 @@ class Outbox:
             return False
         settled, lost = window.take_acknowledgement(message)
         self._settled += [entry.place for entry in settled if entry.on_disk]
-        if window.is_done and not window.live:
-            del self._windows[window.stream]
         return lost
 
     def reports(self, counters: Counters) -> list[ListenerReport]:
         """The next report of each stream; what is settled is then gone from the spool, too."""
-        if self._settled:
-            settled, self._settled = self._settled, []
-            try:
-                self._spool.remove(settled)
-            except SpoolDamagedError as error:
-                self._give_up_spool(error)
-        self._spool.tell()
+        try:
+            self._forget_settled()
+            self._spool.tell()
+        except SpoolDamagedError as error:
+            self._give_up_spool(error)
         return [self._report(window, counters) for window in self._windows.values()]
 
     def keep(self) -> None:
@@ -170,6 +166,18 @@ class Outbox:
                     self._append(entry, loaded=True)
         if self._unwritten:
             self._append(self._unwritten, loaded=True)
+
+    def _forget_settled(self) -> None:
+        """Remove from the spool what is settled, and forget earlier streams of which there is nothing more on disk.
+
+        Not before: should this process be killed, the next one would find them, and the router must then know them.
+        """
+        if self._settled:
+            settled, self._settled = self._settled, []
+            self._spool.remove(settled)
+        for window in list(self._windows.values()):
+            if not window.live and window.is_done and not self._spool.holds(window.stream):
+                del self._windows[window.stream]
 
     def _next_place(self) -> int:
         self._last_place += 1

@@ -41,8 +41,8 @@ def serve(settings: Settings, log: Logger, stop: Stop) -> None:
         try:
             try:
                 while not stop:
+                    listener.check()  # first: the router takes batches of a stream only once that was reported
                     listener.turn()
-                    listener.check()
             finally:
                 listener.finish()
         finally:
@@ -78,6 +78,7 @@ class Listener:
         self._next_report_s = 0.0
         self._heard_s = 0.0  # when the router said something
         self._drops = 0
+        self._reads = True  # what comes after the last reading is not captured, and not dropped either
 
     def turn(self) -> None:
         """Wait for records or acknowledgements, and handle them."""
@@ -106,6 +107,7 @@ class Listener:
             time.sleep(_DRAIN_POLL_S)
             self._read()
         self._read()
+        self._reads = False
         now = time.monotonic()
         deadline = now + self._settings.grace
         self._heard_s = now
@@ -162,7 +164,7 @@ class Listener:
 
     def _report(self) -> None:
         self._next_report_s = time.monotonic() + _REPORT_PERIOD_S
-        drops = self._source.kernel_drops()
+        drops = self._source.kernel_drops() if self._reads else self._drops
         if drops > self._drops:
             self._repeated.warn("kernel_drops", packets=drops - self._drops, then="more ring_bytes may help")
             self._drops = drops

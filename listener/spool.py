@@ -9,7 +9,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from listener.entry import Entry
@@ -39,9 +39,13 @@ CREATE TABLE IF NOT EXISTS entry (
     newest INTEGER NOT NULL,  -- the latest capture time of the batch, ns; 0 for a gap
     reason TEXT,  -- for a gap: why its records are lost
     checksum INTEGER NOT NULL,  -- CRC-32 of the message
+    seal INTEGER NOT NULL,  -- CRC-32 of all of the above
     message BLOB NOT NULL  -- empty for a gap
 )
 """
+
+
+_INSERT = "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class SpoolDamagedError(Exception):
@@ -96,9 +100,20 @@ class Spool:
 
     def leftovers(self) -> list[Leftover]:
         """The streams of all entries, in order. Raises SpoolDamagedError."""
+        found: dict[str, Leftover] = {}
         with self._reading():
-            query = "SELECT stream, min(first), max(end) FROM entry GROUP BY stream ORDER BY min(place)"
-            return [Leftover(*row) for row in self._database.execute(query)]
+            query = "SELECT place, stream, first, end, newest, reason, checksum, seal FROM entry ORDER BY place"
+            for *columns, seal in self._database.execute(query):
+                _check_seal(columns, seal)
+                _, stream, first, end, *_ = columns
+                found[stream] = Leftover(stream, found[stream].first if stream in found else first, end)
+        return list(found.values())
+
+    def holds(self, stream: str) -> bool:
+        """Whether the file has entries of a stream. Raises SpoolDamagedError."""
+        with self._reading():
+            query = "SELECT 1 FROM entry WHERE stream = ? LIMIT 1"
+            return self._database.execute(query, (stream,)).fetchone() is not None
 
     def append(self, entry: Entry, loaded: bool = False) -> bool:
         """Write an entry, as loaded if it is on its way already; False when the disk takes none.
@@ -130,12 +145,14 @@ class Spool:
         """
         entries: list[Entry] = []
         query = (
-            "SELECT place, stream, first, end, newest, reason, checksum FROM entry "
+            "SELECT place, stream, first, end, newest, reason, checksum, seal FROM entry "
             "WHERE place > ? ORDER BY place LIMIT ?"
         )
         with self._reading():
             rows = self._database.execute(query, (self._loaded, _ROWS_AT_ONCE))
-            for place, stream, first, end, newest, reason, checksum in rows:
+            for *columns, seal in rows:
+                _check_seal(columns, seal)
+                place, stream, first, end, newest, reason, checksum = columns
                 message, why = self._content(place, newest, reason, checksum, oldest_ns)
                 entries.append(Entry(place, stream, first, end, newest, message, why, on_disk=True))
                 records -= entries[-1].records
@@ -155,7 +172,7 @@ class Spool:
             # Should they be loaded again after a restart, the router will know them.
             self._repeated.warn("spool_disk_error", problem=str(error), then="what is settled is removed later")
             return
-        if not self._bytes and not self.has_more and self._path.stat().st_size > _SHRINK_BYTES:
+        if not self._bytes and self._is_empty() and self._is_large():
             self._begin_anew()
 
     def set_aside(self, error: SpoolDamagedError) -> None:
@@ -164,15 +181,25 @@ class Spool:
         self._log.error("spool_damaged", problem=str(error), moved_to=str(aside), then="begins a new one")
         try:
             self.close()
-            self._path.replace(aside)
+            if self._path.exists():
+                self._path.replace(aside)
             self._forget_log()
             self._open()
         except (OSError, SpoolDamagedError, _DiskError) as failure:
             raise CannotRunError(f"cannot replace the damaged spool {self._path}: {failure}") from failure
 
     def tell(self) -> None:
-        """To be called now and then: logs what was counted of warnings, and sees whether the disk has room again."""
+        """To be called now and then: logs what was counted of warnings, and sees to the file and the room on the disk.
+
+        Raises SpoolDamagedError when the file is not there any more.
+        """
         self._repeated.tell()
+        try:
+            removed = self._path.stat().st_ino != self._inode
+        except FileNotFoundError:
+            removed = True
+        if removed:
+            raise SpoolDamagedError("the file was removed")
         if not self._has_reserve:
             self._take_reserve()
 
@@ -206,7 +233,11 @@ class Spool:
             ).fetchone()
             self._loaded = 0
             self._unremoved = []
+        self._inode = self._path.stat().st_ino
         self._take_reserve()
+
+    def _is_large(self) -> bool:
+        return self._path.exists() and self._path.stat().st_size > _SHRINK_BYTES
 
     def _take_reserve(self) -> None:
         self._has_reserve = self._reserve.take()
@@ -229,6 +260,11 @@ class Spool:
         self._bytes -= freed
         self._unremoved = []
 
+    def _is_empty(self) -> bool:
+        """Whether there are not even gaps in the file. Raises SpoolDamagedError."""
+        with self._reading():
+            return self._database.execute("SELECT 1 FROM entry LIMIT 1").fetchone() is None
+
     def _begin_anew(self) -> None:
         """Give an empty file's space back to the disk. Raises SpoolDamagedError."""
         last = self._last
@@ -244,12 +280,8 @@ class Spool:
         self._path.with_name(self._path.name + "-wal").unlink(missing_ok=True)
 
     def _insert(self, entry: Entry) -> None:
-        columns = (entry.place, entry.stream, entry.first, entry.end, entry.newest, entry.reason)
         with self._translated(), self._transaction():
-            self._database.execute(
-                "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (*columns, zlib.crc32(entry.message), entry.message),
-            )
+            self._database.execute(_INSERT, _row(entry))
         self._bytes += len(entry.message)
 
     def _content(
@@ -270,7 +302,7 @@ class Spool:
         """Put gaps in the place of the first batches that were not loaded, until so many bytes are free."""
         query = "SELECT place, stream, first, end, reason, length(message) FROM entry WHERE place > ? ORDER BY place"
         freed = records = 0
-        gaps: list[tuple[int, str, int, int]] = []
+        gaps: list[Entry] = []
         places = []
         with self._translated():
             for place, stream, first, end, reason_before, length in self._database.execute(query, (self._loaded,)):
@@ -280,13 +312,13 @@ class Spool:
                     freed += length
                     records += end - first if reason_before is None else 0
                     places.append((place,))
-                    if gaps and gaps[-1][1] == stream and gaps[-1][3] == first:
-                        gaps[-1] = (*gaps[-1][:3], end)
+                    if gaps and gaps[-1].stream == stream and gaps[-1].end == first:
+                        gaps[-1] = replace(gaps[-1], end=end)
                     else:
-                        gaps.append((place, stream, first, end))
+                        gaps.append(Entry(place, stream, first, end, reason=reason))
         with self._translated(), self._transaction():
             self._database.executemany("DELETE FROM entry WHERE place = ?", places)
-            self._database.executemany(f"INSERT INTO entry VALUES (?, ?, ?, ?, 0, '{reason}', 0, x'')", gaps)
+            self._database.executemany(_INSERT, map(_row, gaps))
         self._bytes -= freed
         if records:
             self._repeated.warn(reason.removeprefix("dropped_"), records=records, then="the oldest are dropped")
@@ -323,3 +355,19 @@ class Spool:
                 yield
         except _DiskError as error:
             raise SpoolDamagedError(str(error)) from error
+
+
+def _row(entry: Entry) -> tuple[object, ...]:
+    """What is written of an entry."""
+    columns = (entry.place, entry.stream, entry.first, entry.end, entry.newest, entry.reason, zlib.crc32(entry.message))
+    return *columns, _seal(columns), entry.message
+
+
+def _seal(columns: Sequence[object]) -> int:
+    return zlib.crc32(repr(tuple(columns)).encode())
+
+
+def _check_seal(columns: Sequence[object], seal: int) -> None:
+    """Raises SpoolDamagedError when a row is not as it was written."""
+    if _seal(columns) != seal:
+        raise SpoolDamagedError(f"the entry at place {columns[0]} is not as it was written")

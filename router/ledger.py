@@ -5,16 +5,17 @@ from the listeners' own reports; only of a listener that was killed at the same 
 """
 
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from router.house import Earlier, House, Listener
 from router.streams import Stream
 from tapfan.logs import Logger, Repeated
 from tapfan.losses import Reason
-from tapfan.messages import ListenerReport
+from tapfan.messages import Count, ListenerReport, Sequence
 
 
 class _Model(BaseModel):
@@ -22,17 +23,17 @@ class _Model(BaseModel):
 
 
 class _Earlier(_Model):
-    stored: int
-    lost: dict[Reason, int]
-    kernel_drops: int
+    stored: Count
+    lost: dict[Reason, Count]
+    kernel_drops: Count
 
 
 class _Stream(_Model):
-    address: str  # hexadecimal, of the process that reported it
+    address: Annotated[str, Field(pattern="^([0-9a-f]{2})*$")]  # of the process that reported it
     report: ListenerReport
-    counted_from: int
-    acknowledged: int
-    lost: dict[Reason, int]
+    counted_from: Sequence
+    acknowledged: Sequence
+    lost: dict[Reason, Count]
 
 
 class _Ledger(_Model):
@@ -63,7 +64,8 @@ class LedgerFile:
                 first = error.errors(include_url=False, include_input=False)[0]
                 problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
             self._log.error("ledger_damaged", problem=problem, moved_to=str(aside), then="counts from zero")
-            self._path.replace(aside)
+            with suppress(OSError):  # what cannot be moved away is written over
+                self._path.replace(aside)
             return
         for name, earlier in ledger.earlier.items():
             house.earlier[name] = Earlier(earlier.stored, Counter(earlier.lost), earlier.kernel_drops)

@@ -18,13 +18,44 @@ from tests.listener.spooling import LIMIT, Spools, fill, load_all, opaque
 _NOBODY = 65534
 
 
-@pytest.mark.parametrize("column", ["message", "checksum"])
-def test_an_entry_that_is_not_what_was_written_comes_as_a_gap(
-    spools: Spools, column: str, events: list[EventDict]
-) -> None:
+_CHANGES = {
+    "place": 77,
+    "stream": "2ocal.0123abcd",
+    "first": -5,
+    "end": 1000,
+    "newest": 10**18,
+    "reason": "nonsense",
+    "checksum": 1,
+    "seal": 1,
+}
+
+
+@pytest.mark.parametrize("column", _CHANGES)
+def test_an_entry_of_which_anything_else_is_not_what_was_written_is_damage(spools: Spools, column: str) -> None:
     fill(spools.open(), range(1, 6))
-    other = {"message": opaque(7).message, "checksum": 1}[column]
-    spools.change(f"UPDATE entry SET {column} = ? WHERE place IN (2, 4)", other)
+    spools.change(f"UPDATE entry SET {column} = ? WHERE place = 2", _CHANGES[column])
+    spool = spools.open()
+    with pytest.raises(SpoolDamagedError, match="not as it was written"):
+        spool.leftovers()
+    with pytest.raises(SpoolDamagedError, match="not as it was written"):
+        load_all(spool)
+
+
+def test_a_file_that_is_removed_while_it_is_used_is_damage(spools: Spools) -> None:
+    spool = spools.open()
+    fill(spool, range(1, 6))
+    spools.path.unlink()
+    with pytest.raises(SpoolDamagedError, match="removed") as damage:
+        spool.tell()
+    spool.set_aside(damage.value)
+    fill(spool, [6])
+    spool.tell()
+    assert spools.places() == [6]
+
+
+def test_a_message_that_is_not_what_was_written_comes_as_a_gap(spools: Spools, events: list[EventDict]) -> None:
+    fill(spools.open(), range(1, 6))
+    spools.change("UPDATE entry SET message = ? WHERE place IN (2, 4)", opaque(7).message)
     entries = load_all(spools.open())
     assert [entry.place for entry in entries] == [1, 2, 3, 4, 5]
     assert [entry.place for entry in entries if entry.reason == "dropped_spool_damaged"] == [2, 4]

@@ -151,7 +151,7 @@ _LOSSES = (st.tuples(st.just("lose"), st.integers(1, 3)), st.tuples(st.just("res
 
 def _steps(*kinds: Any) -> st.SearchStrategy[Sequence[tuple[Any, ...]]]:
     # Of a list of free length, hypothesis would make a handful of steps.
-    return st.integers(0, 60).flatmap(lambda count: st.lists(st.one_of(*kinds), min_size=count, max_size=count))
+    return st.integers(0, 40).flatmap(lambda count: st.lists(st.one_of(*kinds), min_size=count, max_size=count))
 
 
 @given(_steps(*_CALM, *_LOSSES))
