@@ -215,8 +215,10 @@ class Outbox:
         self._spool.set_aside(error)
         self._settled.clear()
         self._unwritten = None
-        for window in self._windows.values():
+        for window in list(self._windows.values()):
             window.forget_disk()
+            if window.is_done and not window.live:
+                del self._windows[window.stream]
             if window.captured > window.end:
                 reason: Reason = "dropped_spool_damaged"
                 window.put(Entry(self._next_place(), window.stream, window.end, window.captured, reason=reason))
@@ -237,4 +239,5 @@ class Outbox:
             kernel_drops=counters.kernel_drops if window.live else 0,
             undecoded=counters.undecoded if window.live else 0,
             source=counters.source,
+            spool_damaged=self._spool.was_damaged,
         )

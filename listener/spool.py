@@ -81,6 +81,7 @@ class Spool:
         self._unremoved: list[int] = []  # places that are settled, and still in the file
         self._reserve = Reserve(path.with_suffix(".reserve"), _RESERVE_BYTES)
         self._has_reserve = False
+        self.was_damaged = False  # at the start, or since
         try:
             self._open()
         except SpoolDamagedError as error:
@@ -178,6 +179,7 @@ class Spool:
     def set_aside(self, error: SpoolDamagedError) -> None:
         """Put the damaged file away and begin a new one. Raises CannotRunError."""
         aside = self._path.with_suffix(".damaged")
+        self.was_damaged = True
         self._log.error("spool_damaged", problem=str(error), moved_to=str(aside), then="begins a new one")
         try:
             self.close()

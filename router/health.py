@@ -19,7 +19,7 @@ class Health:
         self._fall = fall
         self._in_a_row = 0  # checks that say other than `up` does
         self._missed = 0
-        self._has_reported = False
+        self._has_reported = self._has_passed = False
         self.up = True
 
     @property
@@ -27,13 +27,14 @@ class Health:
         """up, down (its Redis), or absent (its reports do not come)."""
         if not self._has_reported or self._missed >= self._fall:
             return "absent"
-        return "up" if self.up else "down"
+        return "up" if self.up and self._has_passed else "down"
 
     def report(self, passed: bool) -> None:
-        """A report came. The first is taken at its word."""
+        """A report came. With the first that is passed a writer is up; one that is not is as any other."""
         if not self._has_reported:
-            self.up, self._in_a_row = passed, 0
+            self.up, self._in_a_row = self.up or passed, 0
             self._has_reported = True
+        self._has_passed |= passed
         # One of the looks between reports may find none only because both come at the same pace.
         self._missed = -1
         self._check(passed)

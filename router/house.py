@@ -47,11 +47,6 @@ class Listener:
         return "spooling" if self.report.spooled else "up"
 
     @property
-    def loss(self) -> Reason:
-        """Why there is no more of what has not come in."""
-        return "dropped_untracked" if self.restored else "dropped_listener_killed"
-
-    @property
     def unsent(self) -> int:
         """Records that it has reported as captured and that have not come in."""
         return max(0, self.report.captured - self.stream.expected)
@@ -100,11 +95,13 @@ class House:
     listeners: dict[str, Listener] = field(default_factory=dict)  # by stream
     earlier: defaultdict[str, Earlier] = field(default_factory=lambda: defaultdict(Earlier))  # by listener
     observed: Observed = field(default_factory=Observed)
+    patience: int = 0  # looks for which, after nobody was up, the first who is waits for the others
+    _waits: int = 0  # looks that are left of that
     _held: deque[_Held] = field(default_factory=deque)
 
     @property
     def held(self) -> int:
-        """Records that no writer that is up may get."""
+        """Records that wait for a writer that may get them."""
         return sum(len(held.records) for held in self._held)
 
     @property
@@ -129,7 +126,7 @@ class House:
 
     def _place(self, held: _Held) -> None:
         """Give the records of one share to the lanes as shares of their own; hold them while nobody is up."""
-        if not self.weights.any_up:
+        if not self.weights.any_up or self._waits:
             self._held.append(held)
             return
         counts = {name: count for name, count in self.weights.take(len(held.records)).items() if count}
@@ -156,7 +153,7 @@ class House:
             if report.live or address == listener.address:  # it knows, as an earlier router has told it
                 listener.stream.skip_to(report.base, report.lost)
             else:
-                listener.stream.lose_to(report.base, listener.loss)
+                listener.stream.lose_to(report.base, self.loss(listener))
         listener.address, listener.report, listener.reported_s, listener.restored = address, report, now_s, False
         return listener
 
@@ -170,6 +167,12 @@ class House:
         current = self.current(listener.report.name)
         return listener is not current and listener.report.stream not in current.report.leftovers
 
+    def loss(self, listener: Listener) -> Reason:
+        """Why there is no more of what has not come in of a stream."""
+        if self.has_ended(listener) and self.current(listener.report.name).report.spool_damaged:
+            return "dropped_spool_damaged"
+        return "dropped_untracked" if listener.restored else "dropped_listener_killed"
+
     def sum_up_earlier(self, now_s: float) -> None:
         """Keep no more than sums of the streams that have come to their end."""
         for key, listener in list(self.listeners.items()):
@@ -178,7 +181,7 @@ class House:
                 earlier = self.earlier[listener.report.name]
                 earlier.stored += listener.stream.stored
                 earlier.lost.update(listener.stream.lost)
-                earlier.lost[listener.loss] += listener.unsent
+                earlier.lost[self.loss(listener)] += listener.unsent
                 earlier.kernel_drops += listener.report.kernel_drops
                 del self.listeners[key]
 
@@ -197,18 +200,25 @@ class House:
         for writer in self.writers.values():
             writer.health.look()
         self._rearrange()
+        if self._waits:
+            self._waits -= 1
+            self._redistribute()
         self.sum_up_earlier(now_s)
 
     def _rearrange(self) -> None:
+        nobody_was_up = not self.weights.any_up
         if self.weights.set_up([name for name, writer in self.writers.items() if writer.health.up]):
+            if nobody_was_up:
+                self._waits = self.patience
             self._redistribute()
 
     def _redistribute(self) -> None:
         """Let those that are up have what is held, and what the others have not stored.
 
-        While nobody is up, what a writer has stays with it: it may well be the first that can store it.
+        While nobody is up, what a writer has stays with it: it may well be the first that can store it. The first who
+        is up again then waits a little for the others: what was held is more than its share.
         """
-        if not self.weights.any_up:
+        if not self.weights.any_up or self._waits:
             return
         waiting = list(self._held)
         self._held.clear()

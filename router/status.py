@@ -50,7 +50,7 @@ def _listener_status(house: House, name: str, streams: list[Listener], now_s: fl
         lost.update(entry.stream.lost)
         in_flight += entry.stream.in_flight
         if house.has_ended(entry):
-            lost[entry.loss] += entry.unsent
+            lost[house.loss(entry)] += entry.unsent
         else:
             in_flight += entry.unsent - entry.spooled
             spooled += entry.spooled

@@ -54,6 +54,7 @@ class ListenerReport(_Message):
     kernel_drops: Count  # packets that found the capture ring full
     undecoded: Count  # packets that passed the filter and gave no record
     source: Literal["capture", "accept"]
+    spool_damaged: bool = False  # since its start, or found so: what of earlier streams is not reported was lost there
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:

@@ -67,6 +67,14 @@ class ListenerSettings(_Section):
         return self
 
     @model_validator(mode="after")
+    def _spool_holds_the_window(self) -> Self:
+        if self.spool == "always" and self.spool_bytes < self.window_bytes:
+            raise ValueError(
+                f'spool_bytes = {self.spool_bytes}: with spool = "always", at least window_bytes, {self.window_bytes}'
+            )
+        return self
+
+    @model_validator(mode="after")
     def _serving_fits(self) -> Self:
         if (self.serve == "forward") != (self.upstream is not None):
             raise ValueError('serve = "forward" and upstream = "host:port" go together')

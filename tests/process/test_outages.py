@@ -149,6 +149,23 @@ def test_what_all_programs_stopped_at_once_could_not_store_is_stored_after_the_n
     assert len(identities(programs)) == 1000
 
 
+def test_what_was_in_a_spool_that_is_damaged_while_all_is_stopped_is_counted(start: StartPrograms) -> None:
+    programs = start(listener={"grace": "1s"}, durable=True)
+    connections(100, programs.port)
+    programs.wait_settled(200)
+    for name in ("redis-a", "redis-b"):
+        programs.kill(name)
+    connections(500, programs.port)
+    wait_for(lambda: programs.status()["ledger"]["captured"] == 1200, "the router knows of all")
+    programs.stop_all("router", "writer-a", "writer-b", "listener")
+    spool = programs.run_dir / "spool-local.db"
+    spool.write_bytes(os.urandom(spool.stat().st_size))
+    programs.start()
+    programs.wait_ready()
+    ledger = programs.wait_settled(1200)["ledger"]
+    assert (ledger["captured"], ledger["stored"], ledger["lost"]) == (1200, 200, {"dropped_spool_damaged": 1000})
+
+
 def test_a_damaged_spool_is_set_aside_and_capturing_goes_on(programs: MakePrograms) -> None:
     made = programs()
     spool = made.run_dir / "spool-local.db"

@@ -288,3 +288,35 @@ def test_draining_is_over_when_those_that_are_up_have_stored_theirs() -> None:
     assert house.draining
     house.take_stored(stored("b", 0, 7), 0.0)
     assert not house.draining
+
+
+def test_after_an_outage_of_all_the_first_who_is_up_waits_for_the_others() -> None:
+    """What was held meanwhile is more than its share."""
+    house = with_a_stream(a=30, b=70)
+    house.patience = 2
+    for name in ("a", "b"):
+        take_down(house, name)
+    house.take_batch(a_batch(0, 1000))
+    bring_up(house, "a")
+    house.take_batch(a_batch(1000, 1000))
+    assert (house.held, house.writers["a"].lane.in_flight) == (2000, 0)
+    bring_up(house, "b")
+    for _ in range(2):
+        assert house.held == 2000
+        house.take_writer_report(a_writer_report("a"), b"a")
+        house.take_writer_report(a_writer_report("b"), b"b")
+        house.look(0.0)
+    assert (house.held, house.writers["a"].lane.in_flight, house.writers["b"].lane.in_flight) == (0, 600, 1400)
+
+
+def test_who_is_up_alone_has_waited_long_enough_after_a_while() -> None:
+    house = with_a_stream(a=30, b=70)
+    house.patience = 2
+    for name in ("a", "b"):
+        take_down(house, name)
+    house.take_batch(a_batch(0, 1000))
+    bring_up(house, "b")
+    for _ in range(2):
+        house.take_writer_report(a_writer_report("b"), b"b")
+        house.look(0.0)
+    assert (house.held, house.writers["b"].lane.in_flight) == (0, 1000)

@@ -83,7 +83,8 @@ def test_the_last_check_of_a_writers_redis_is_told() -> None:
 
 def test_a_writer_that_is_down_has_its_weight_and_no_share() -> None:
     house = a_house(a=30, b=70)
-    house.take_writer_report(a_writer_report("b", healthy=False, reason="OOM"), b"")
+    for _ in range(FALL):
+        house.take_writer_report(a_writer_report("b", healthy=False, reason="OOM"), b"")
     told = status(house, 0.0)
     assert {name: (writer["weight"], writer["share"]) for name, writer in told["writers"].items()} == {
         "a": (30, 1.0),
