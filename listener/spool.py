@@ -56,6 +56,10 @@ class _DiskError(Exception):
     """Raised when the disk does not take what is written."""
 
 
+class _DiskFullError(_DiskError):
+    """Raised when that is for want of room."""
+
+
 @dataclass(frozen=True)
 class Leftover:
     """A stream of which something was found in the file: from its first record there to its last one."""
@@ -81,11 +85,14 @@ class Spool:
         self._unremoved: list[int] = []  # places that are settled, and still in the file
         self._reserve = Reserve(path.with_suffix(".reserve"), _RESERVE_BYTES)
         self._has_reserve = False
+        self._does_without = False  # as there was no room for a file yet
         self.was_damaged = False  # at the start, or since
         try:
             self._open()
         except SpoolDamagedError as error:
             self.set_aside(error)
+        except _DiskFullError as error:
+            self._do_without(error)
         except _DiskError as error:
             raise CannotRunError(f"cannot use the spool {path}: {error}; is there room on the disk?") from error
 
@@ -121,6 +128,8 @@ class Spool:
 
         What is beyond the limit makes the oldest go that were not loaded. Raises SpoolDamagedError.
         """
+        if self._does_without:
+            return False
         over = self._bytes + len(entry.message) - self._limit
         try:
             if over > 0:
@@ -187,6 +196,8 @@ class Spool:
                 self._path.replace(aside)
             self._forget_log()
             self._open()
+        except _DiskFullError as full:
+            self._do_without(full)
         except (OSError, SpoolDamagedError, _DiskError) as failure:
             raise CannotRunError(f"cannot replace the damaged spool {self._path}: {failure}") from failure
 
@@ -196,6 +207,9 @@ class Spool:
         Raises SpoolDamagedError when the file is not there any more.
         """
         self._repeated.tell()
+        if self._does_without:
+            self._try_again()
+            return
         try:
             removed = self._path.stat().st_ino != self._inode
         except FileNotFoundError:
@@ -237,6 +251,22 @@ class Spool:
             self._unremoved = []
         self._inode = self._path.stat().st_ino
         self._take_reserve()
+
+    def _do_without(self, error: Exception) -> None:
+        """Have nothing in it and take nothing, until the disk has room."""
+        self._repeated.warn("spool_not_usable", problem=str(error), then="goes on without it, and tries again")
+        self._does_without = True
+        self.close()
+        self._database = sqlite3.connect(":memory:", isolation_level=None)
+        self._database.execute(_TABLE)
+
+    def _try_again(self) -> None:
+        self.close()
+        try:
+            self._open()
+            self._does_without = False
+        except (SpoolDamagedError, _DiskError) as error:
+            self._do_without(error)
 
     def _is_large(self) -> bool:
         return self._path.exists() and self._path.stat().st_size > _SHRINK_BYTES
@@ -347,6 +377,8 @@ class Spool:
             yield
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # without the details
+            if code == sqlite3.SQLITE_FULL:
+                raise _DiskFullError(str(error)) from error
             raise (SpoolDamagedError if code in _DAMAGE else _DiskError)(str(error)) from error
 
     @contextmanager

@@ -125,10 +125,21 @@ def test_a_spool_that_was_killed_on_a_full_disk_can_be_opened(small: Spools) -> 
     _assert_whole(small.open(), appended)
 
 
-def test_a_disk_that_is_full_before_there_is_a_file_is_told(small: Spools) -> None:
-    fill_disk(small.path.parent)
-    with pytest.raises(CannotRunError, match=f"cannot use the spool {small.path}: .* room on the disk"):
-        small.open()
+def test_a_disk_that_is_full_before_there_is_a_file_is_told_and_done_without(
+    small: Spools, events: list[EventDict]
+) -> None:
+    other = fill_disk(small.path.parent)
+    spool = small.open()
+    assert [event["event"] for event in events] == ["spool_not_usable"]
+    assert not spool.append(opaque(1))
+    assert (spool.leftovers(), spool.has_more) == ([], False)
+    spool.tell()
+    assert not spool.append(opaque(1))
+    other.unlink()
+    spool.tell()
+    fill(spool, range(2, 5))
+    _assert_whole(spool, range(2, 5))
+    assert small.places() == [2, 3, 4]
 
 
 def test_what_could_not_be_removed_is_removed_later(small: Spools) -> None:
