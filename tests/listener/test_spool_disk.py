@@ -137,7 +137,7 @@ def test_a_disk_that_is_full_before_there_is_a_file_is_told_and_done_without(
     assert not spool.append(opaque(1))
     other.unlink()
     spool.tell()
-    fill(spool, range(2, 5))
+    fill(spool, range(2, 5), _MESSAGE_BYTES)
     _assert_whole(spool, range(2, 5))
     assert small.places() == [2, 3, 4]
 
