@@ -95,6 +95,7 @@ class House:
     listeners: dict[str, Listener] = field(default_factory=dict)  # by stream
     earlier: defaultdict[str, Earlier] = field(default_factory=lambda: defaultdict(Earlier))  # by listener
     observed: Observed = field(default_factory=Observed)
+    whole_below: int = 0  # records: a share as small as this goes to one of the others whole, not in ever smaller parts
     patience: int = 0  # looks for which, after nobody was up, the first who is waits for the others
     _waits: int = 0  # looks that are left of that
     _held: deque[_Held] = field(default_factory=deque)
@@ -226,7 +227,19 @@ class House:
             if not writer.health.up:
                 waiting += [_Held(kept.share, kept.stream, kept.batch) for kept in writer.lane.take_away()]
         for held in waiting:
-            self._place(held)
+            if len(held.records) < self.whole_below:
+                self._least_loaded().lane.add(held.records, held.stream, held.batch)
+            else:
+                self._place(held)
+
+    def _least_loaded(self) -> Writer:
+        """Of the writers that may get records, the one that has the fewest on their way for its weight."""
+        shares = self.weights.shares()
+        name = min(
+            (name for name, share in shares.items() if share),
+            key=lambda name: self.writers[name].lane.in_flight / shares[name],
+        )
+        return self.writers[name]
 
     def take_stored(self, message: Stored, now_s: float) -> Listener | None:
         """Note a stored share; gives the listener to tell, when there is something to acknowledge. Raises WireError."""

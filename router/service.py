@@ -24,6 +24,7 @@ from tapfan.wire import WireError, read_batch, unpack
 
 _POLL_MS = 100  # how soon a stop is noticed
 _DRAIN_S = 3.0  # at a stop, the longest wait until what has come in is stored
+_WHOLE_BELOW = 256  # records of a share that goes from a writer that is down to another: more of them are split anew
 _PATIENCE = 4  # looks: writers whose Redis servers come back together are up within a second or two of each other
 _MESSAGES_A_TURN = 64  # of one socket, so that no socket holds up the others
 
@@ -52,6 +53,7 @@ class Router:
                 writer.name: Writer(writer.redacted, Lane(epoch), Health(settings.router.rise, settings.router.fall))
                 for writer in settings.writers
             },
+            whole_below=_WHOLE_BELOW,
             patience=_PATIENCE,
         )
         self._ledger = LedgerFile(settings.run_dir / "ledger.json", log)

@@ -320,3 +320,21 @@ def test_who_is_up_alone_has_waited_long_enough_after_a_while() -> None:
         house.take_writer_report(a_writer_report("b"), b"b")
         house.look(0.0)
     assert (house.held, house.writers["b"].lane.in_flight) == (0, 1000)
+
+
+def test_shares_do_not_fall_into_ever_smaller_parts() -> None:
+    """However often writers go down and come back while nothing is stored."""
+    house = with_a_stream(a=1, b=1, c=1)
+    house.whole_below = 256
+    for first in range(0, 30_000, 3000):
+        house.take_batch(a_batch(first, 3000))
+    for _ in range(10):
+        for name in ("a", "b", "c"):
+            take_down(house, name)
+            bring_up(house, name)
+    shares = [share for name in ("a", "b", "c") for share in shares_of(house, name)]
+    assert sorted(chain.from_iterable(shares)) == list(range(30_000))
+    assert len(shares) < 30_000 / 256 * 3
+    in_flight = sorted(writer.lane.in_flight for writer in house.writers.values())
+    assert in_flight[0] == 0, "the last who came back was given nothing"
+    assert in_flight[2] - in_flight[1] < 3000
