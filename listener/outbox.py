@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from listener.entry import Entry
-from listener.spool import Spool, SpoolDamagedError
+from listener.spool import Spool
+from listener.spool_rows import SpoolDamagedError
 from listener.window import Window
 from tapfan.batch import Batch, Records
 from tapfan.losses import Reason

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from listener.entry import Entry
 from listener.reserve import Reserve
+from listener.spool_rows import INSERT, TABLE, SpoolDamagedError, check_seal, row
 from tapfan.logs import Logger, Repeated
 from tapfan.losses import Reason
 from tapfan.program import CannotRunError
@@ -30,26 +31,6 @@ _RESERVE_BYTES = _CHECKPOINT_PAGES * _PAGE_BYTES + 4 * 2**20
 _MOST_PAGES = 2**30 - 1
 # Of a file that is not what was written; all others are of the disk, or of who else uses the file.
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH}
-_TABLE = """
-CREATE TABLE IF NOT EXISTS entry (
-    place INTEGER PRIMARY KEY,  -- in the order of capture
-    stream TEXT NOT NULL,
-    first INTEGER NOT NULL,  -- sequence numbers of the records
-    end INTEGER NOT NULL,
-    newest INTEGER NOT NULL,  -- the latest capture time of the batch, ns; 0 for a gap
-    reason TEXT,  -- for a gap: why its records are lost
-    checksum INTEGER NOT NULL,  -- CRC-32 of the message
-    seal INTEGER NOT NULL,  -- CRC-32 of all of the above
-    message BLOB NOT NULL  -- empty for a gap
-)
-"""
-
-
-_INSERT = "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-
-
-class SpoolDamagedError(Exception):
-    """Raised when the file is not what was written; it is to be set aside."""
 
 
 class _DiskError(Exception):
@@ -112,7 +93,7 @@ class Spool:
         with self._reading():
             query = "SELECT place, stream, first, end, newest, reason, checksum, seal FROM entry ORDER BY place"
             for *columns, seal in self._database.execute(query):
-                _check_seal(columns, seal)
+                check_seal(columns, seal)
                 _, stream, first, end, *_ = columns
                 found[stream] = Leftover(stream, found[stream].first if stream in found else first, end)
         return list(found.values())
@@ -161,7 +142,7 @@ class Spool:
         with self._reading():
             rows = self._database.execute(query, (self._loaded, _ROWS_AT_ONCE))
             for *columns, seal in rows:
-                _check_seal(columns, seal)
+                check_seal(columns, seal)
                 place, stream, first, end, newest, reason, checksum = columns
                 message, why = self._content(place, newest, reason, checksum, oldest_ns)
                 entries.append(Entry(place, stream, first, end, newest, message, why, on_disk=True))
@@ -241,7 +222,7 @@ class Spool:
             version = self._database.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, _FORMAT):
                 raise SpoolDamagedError(f"a file of format {version}, not {_FORMAT}")
-            self._database.execute(_TABLE)
+            self._database.execute(TABLE)
             if version != _FORMAT:  # else nothing is written: a full disk is no hindrance
                 self._database.execute(f"PRAGMA user_version = {_FORMAT}")
             self._bytes, self._last = self._database.execute(
@@ -258,7 +239,7 @@ class Spool:
         self._does_without = True
         self.close()
         self._database = sqlite3.connect(":memory:", isolation_level=None)
-        self._database.execute(_TABLE)
+        self._database.execute(TABLE)
 
     def _try_again(self) -> None:
         self.close()
@@ -313,7 +294,7 @@ class Spool:
 
     def _insert(self, entry: Entry) -> None:
         with self._translated(), self._transaction():
-            self._database.execute(_INSERT, _row(entry))
+            self._database.execute(INSERT, row(entry))
         self._bytes += len(entry.message)
 
     def _content(
@@ -350,7 +331,7 @@ class Spool:
                         gaps.append(Entry(place, stream, first, end, reason=reason))
         with self._translated(), self._transaction():
             self._database.executemany("DELETE FROM entry WHERE place = ?", places)
-            self._database.executemany(_INSERT, map(_row, gaps))
+            self._database.executemany(INSERT, map(row, gaps))
         self._bytes -= freed
         if records:
             self._repeated.warn(reason.removeprefix("dropped_"), records=records, then="the oldest are dropped")
@@ -389,19 +370,3 @@ class Spool:
                 yield
         except _DiskError as error:
             raise SpoolDamagedError(str(error)) from error
-
-
-def _row(entry: Entry) -> tuple[object, ...]:
-    """What is written of an entry."""
-    columns = (entry.place, entry.stream, entry.first, entry.end, entry.newest, entry.reason, zlib.crc32(entry.message))
-    return *columns, _seal(columns), entry.message
-
-
-def _seal(columns: Sequence[object]) -> int:
-    return zlib.crc32(repr(tuple(columns)).encode())
-
-
-def _check_seal(columns: Sequence[object], seal: int) -> None:
-    """Raises SpoolDamagedError when a row is not as it was written."""
-    if _seal(columns) != seal:
-        raise SpoolDamagedError(f"the entry at place {columns[0]} is not as it was written")

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from structlog.typing import EventDict
 
-from listener.spool import Spool, SpoolDamagedError
+from listener.spool import Spool
+from listener.spool_rows import SpoolDamagedError
 from tapfan.logs import Logger
 from tapfan.program import CannotRunError
 from tests.listener.spooling import LIMIT, Spools, fill, load_all, opaque
