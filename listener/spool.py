@@ -237,6 +237,7 @@ class Spool:
         """Have nothing in it and take nothing, until the disk has room."""
         self._repeated.warn("spool_not_usable", problem=str(error), then="goes on without it, and tries again")
         self._does_without = True
+        self._bytes = self._last = self._loaded = 0
         self.close()
         self._database = sqlite3.connect(":memory:", isolation_level=None)
         self._database.execute(TABLE)
@@ -245,6 +246,8 @@ class Spool:
         self.close()
         try:
             self._open()
+            if self._last:  # what nobody was told of at the start is not to be taken for settled
+                raise _DiskError("it has records of an earlier start; restart the listener to have them sent")
             self._does_without = False
         except (SpoolDamagedError, _DiskError) as error:
             self._do_without(error)

@@ -221,16 +221,14 @@ class House:
         """
         if not self.weights.any_up or self._waits:
             return
-        waiting = list(self._held)
-        self._held.clear()
-        for writer in self.writers.values():
-            if not writer.health.up:
-                waiting += [_Held(kept.share, kept.stream, kept.batch) for kept in writer.lane.take_away()]
-        for held in waiting:
-            if len(held.records) < self.whole_below:
-                self._least_loaded().lane.add(held.records, held.stream, held.batch)
+        while self._held:
+            self._place(self._held.popleft())
+        taken = [kept for writer in self.writers.values() if not writer.health.up for kept in writer.lane.take_away()]
+        for kept in taken:
+            if kept.records < self.whole_below:
+                self._least_loaded().lane.add(kept.share, kept.stream, kept.batch)
             else:
-                self._place(held)
+                self._place(_Held(kept.share, kept.stream, kept.batch))
 
     def _least_loaded(self) -> Writer:
         """Of the writers that may get records, the one that has the fewest on their way for its weight."""

@@ -338,3 +338,18 @@ def test_shares_do_not_fall_into_ever_smaller_parts() -> None:
     in_flight = sorted(writer.lane.in_flight for writer in house.writers.values())
     assert in_flight[0] == 0, "the last who came back was given nothing"
     assert in_flight[2] - in_flight[1] < 3000
+
+
+def test_what_was_held_is_split_exactly_however_small_its_batches() -> None:
+    house = with_a_stream(a=30, b=70)
+    house.whole_below, house.patience = 256, 2
+    take_down(house, "a", "b")
+    for first in range(0, 1000, 10):
+        house.take_batch(a_batch(first, 10))
+    bring_up(house, "a", "b")
+    for _ in range(2):
+        _report(house, "a")
+        _report(house, "b")
+        house.look(0.0)
+    assert _in_flight(house) == {"a": 300, "b": 700, "held": 0}
+    assert [len(share) for share in shares_of(house, "a")] == [3] * 100
