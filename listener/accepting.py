@@ -7,6 +7,7 @@ import numpy as np
 
 from listener.serving.rows import FORM
 from tapfan.batch import COLUMNS, Records
+from tapfan.messages import PacketCounts
 
 _READ_BYTES = FORM.size * 16_384
 _ROW = np.dtype([(name, dtype) if width == 1 else (name, dtype, (width,)) for name, (dtype, width) in COLUMNS.items()])
@@ -16,6 +17,7 @@ class AcceptSource:
     """Reads rows from the serving process's pipe, which does not block."""
 
     kind: Literal["accept"] = "accept"
+    can_wait = has_ended = False
 
     def __init__(self, pipe: int) -> None:
         self._pipe = pipe
@@ -38,13 +40,9 @@ class AcceptSource:
     def check(self) -> None:
         """Nothing can happen to a pipe."""
 
-    def undecoded(self) -> int:
-        """None: there are no packets to be decoded."""
-        return 0
-
-    def kernel_drops(self) -> int:
-        """None: TCP makes the senders wait."""
-        return 0
+    def counts(self) -> PacketCounts:
+        """None: there are no packets, and nothing is dropped, as TCP makes the senders wait."""
+        return PacketCounts()
 
     def close(self) -> None:
         """Close the pipe."""

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from listener.entry import Entry
 from listener.spool import Spool
@@ -11,7 +10,7 @@ from listener.spool_rows import SpoolDamagedError
 from listener.window import Window
 from tapfan.batch import Batch, Records
 from tapfan.losses import Reason
-from tapfan.messages import MAX_LEFTOVERS, Acknowledgement, ListenerReport
+from tapfan.messages import MAX_LEFTOVERS, Acknowledgement, ListenerReport, PacketCounts, SourceKind
 from tapfan.wire import batch_message, packed_batch
 
 _NO_PLACE = 0  # of what is in no spool, and never will be
@@ -25,15 +24,6 @@ class Limits:
     records: int
     size: int  # bytes
     ttl_s: float
-
-
-@dataclass(frozen=True)
-class Counters:
-    """What a report says beside how far the stream is."""
-
-    source: Literal["capture", "accept"]
-    kernel_drops: int
-    undecoded: int
 
 
 class Outbox:
@@ -90,6 +80,11 @@ class Outbox:
         """Records that are on their way or in the spool."""
         return sum(window.captured - window.base for window in self._windows.values())
 
+    @property
+    def has_room(self) -> bool:
+        """Whether what comes next need not wait in the spool."""
+        return not self._spool.has_more and all(self._room())
+
     def _room(self) -> tuple[int, int]:
         """For how many more records and bytes there is room on the way."""
         windows = self._windows.values()
@@ -143,14 +138,14 @@ class Outbox:
         self._settled += [entry.place for entry in settled if entry.on_disk]
         return lost
 
-    def reports(self, counters: Counters) -> list[ListenerReport]:
+    def reports(self, source: SourceKind, packets: PacketCounts) -> list[ListenerReport]:
         """The next report of each stream; what is settled is then gone from the spool, too."""
         try:
             self._forget_settled()
             self._spool.tell()
         except SpoolDamagedError as error:
             self._give_up_spool(error)
-        return [self._report(window, counters) for window in self._windows.values()]
+        return [self._report(window, source, packets) for window in self._windows.values()]
 
     def keep(self) -> None:
         """Write what is only in memory to the spool, for the next start."""
@@ -224,7 +219,7 @@ class Outbox:
                 reason: Reason = "dropped_spool_damaged"
                 window.put(Entry(self._next_place(), window.stream, window.end, window.captured, reason=reason))
 
-    def _report(self, window: Window, counters: Counters) -> ListenerReport:
+    def _report(self, window: Window, source: SourceKind, packets: PacketCounts) -> ListenerReport:
         leftovers = [stream for stream in self._windows if stream != self.stream]
         return ListenerReport(
             name=self._name,
@@ -237,8 +232,7 @@ class Outbox:
             captured=window.captured,
             spooled=window.captured - window.end,
             leftovers=leftovers[:MAX_LEFTOVERS] if window.live else [],
-            kernel_drops=counters.kernel_drops if window.live else 0,
-            undecoded=counters.undecoded if window.live else 0,
-            source=counters.source,
+            packets=packets if window.live else PacketCounts(),
+            source=source,
             spool_damaged=self._spool.was_damaged,
         )

@@ -22,7 +22,7 @@ _PIPE_BYTES = 2**20
 
 
 class Server:
-    """Binds the endpoints and serves them in a process of its own. Raises CannotRunError.
+    """Binds the endpoints, and serves them in a process of its own once started. Raises CannotRunError.
 
     With `records`, the process writes a row for each accept and chunk to `pipe`.
     """
@@ -41,8 +41,8 @@ class Server:
         self._rows_end: int | None = None
         if records:
             self._rows, self._rows_end = _pipe()
-        self._process = self._start()
-        self._started_s = time.monotonic()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_s = 0.0
         self._stop_by_s = 0.0
 
     @property
@@ -52,19 +52,25 @@ class Server:
             raise ValueError("this server makes no records")
         return self._rows
 
+    def start(self) -> None:
+        """Start the process; it has our rights."""
+        self._process = self._popen()
+        self._started_s = time.monotonic()
+
     def look_after(self) -> None:
         """Start the process again if it died."""
-        if self._process.poll() is None or time.monotonic() - self._started_s < _RESTART_PAUSE_S:
+        if self._process is None or self._process.poll() is None:
+            return
+        if time.monotonic() - self._started_s < _RESTART_PAUSE_S:
             return
         self._log.error("serving_died", exit_code=self._process.returncode, then="started again")
-        self._process = self._start()
-        self._started_s = time.monotonic()
+        self.start()
 
     def stop(self) -> None:
         """Accept nothing more, and close all connections; what was recorded stays readable in the pipe."""
         self._stop_by_s = time.monotonic() + _STOP_TIMEOUT_S
         self._close_sockets()
-        if self._process.stdin:
+        if self._process and self._process.stdin:
             self._process.stdin.close()
         if self._rows_end is not None:
             os.close(self._rows_end)
@@ -72,12 +78,14 @@ class Server:
 
     def has_stopped(self) -> bool:
         """Whether the process has ended after `stop`; it is killed when it takes too long."""
+        if self._process is None:
+            return True
         if self._process.poll() is None and time.monotonic() > self._stop_by_s:
             self._process.kill()
             self._process.wait()
         return self._process.poll() is not None
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _popen(self) -> subprocess.Popen[bytes]:
         descriptors = [str(listening.fileno()) for listening in self._sockets]
         command = [sys.executable, "-m", "listener.serving", "--sockets", *descriptors]
         passed = [listening.fileno() for listening in self._sockets]

@@ -2,19 +2,20 @@
 
 import secrets
 import time
+from collections.abc import Callable
 
 import zmq
 
-from listener.outbox import Counters, Limits, Outbox
+from listener.outbox import Limits, Outbox
 from listener.pacing import Pacing
 from listener.server import Server
-from listener.sources import Source, open_source
+from listener.sources import NEEDED, Source, open_source
 from listener.spool import Spool
-from tapfan import rundir, sockets
+from tapfan import rights, rundir, sockets
 from tapfan.batch import Records
 from tapfan.logs import Logger, Repeated
-from tapfan.messages import Acknowledgement, read_message
-from tapfan.settings import Settings
+from tapfan.messages import Acknowledgement, PacketCounts, read_message
+from tapfan.settings import ListenerSettings, Settings
 from tapfan.stopping import Stop
 from tapfan.wire import MAX_RECORDS, WireError, unpack
 
@@ -26,22 +27,29 @@ _SILENCE_S = 3 * _REPORT_PERIOD_S  # a router that answers no report for so long
 _LOOK_RECORDS = 4 * MAX_RECORDS  # taken from the source before what has come from the router is looked at
 
 
-def serve(settings: Settings, log: Logger, stop: Stop) -> None:
-    """Listen until asked to stop, then see that what was captured gets stored. Raises CannotRunError."""
+Opener = Callable[[ListenerSettings, Logger], tuple[Source, Server | None]]
+
+
+def serve(settings: Settings, log: Logger, stop: Stop, opener: Opener = open_source) -> None:
+    """Listen until asked to stop, or all is stored; then see that the rest gets stored. Raises CannotRunError."""
     chosen = settings.listener
+    rights.take_on(settings, keep=NEEDED)
     with rundir.locked(settings.run_dir, f"listener-{chosen.name}"), zmq.Context() as context:
         spool = Spool(settings.run_dir / f"spool-{chosen.name}.db", chosen.spool_bytes, log)
         limits = Limits(chosen.window_records, chosen.window_bytes, settings.ttl)
         outbox = Outbox(chosen.name, secrets.token_hex(4), spool, limits, always=chosen.spool == "always")
         if outbox.unsettled:
             log.info("spool_found", records=outbox.unsettled, then="they are sent first")
-        source, server = open_source(chosen, log)
+        source, server = opener(chosen, log)
+        rights.give_up(settings, log)
+        if server:
+            server.start()
         listener = Listener(settings, outbox, source, server, log, context)
         log.info("ready", stream=outbox.stream)
         try:
             try:
-                while not stop:
-                    listener.check()  # first: the router takes batches of a stream only once that was reported
+                while not stop and not (source.has_ended and outbox.is_empty):
+                    listener.check()
                     listener.turn()
             finally:
                 listener.finish()
@@ -77,17 +85,22 @@ class Listener:
             self._poller.register(descriptor, zmq.POLLIN)
         self._next_report_s = 0.0
         self._heard_s = 0.0  # when the router said something
-        self._drops = 0
+        self._is_known = False  # the router takes batches of a stream only once that was reported
+        self._packets = PacketCounts()
         self._reads = True  # what comes after the last reading is not captured, and not dropped either
 
     def turn(self) -> None:
         """Wait for records or acknowledgements, and handle them."""
         if pause_s := self._pacing.pause_s(time.monotonic()):
             time.sleep(pause_s)
-        else:
+        elif self._may_read():
             self._poller.poll(_POLL_MS)
+        else:
+            self._socket.poll(_POLL_MS)
         self._exchange()
-        self._pacing.found(self._read(), time.monotonic())
+        found = self._read()
+        if not self._source.can_wait:
+            self._pacing.found(found, time.monotonic())
         self._send_batches()
         if self._server:
             self._server.look_after()
@@ -133,7 +146,7 @@ class Listener:
         """Take what the source has as the next batches; gives how many records."""
         parts = []
         taken = 0
-        while taken < _LOOK_RECORDS and (records := self._source.read()) is not None:
+        while self._may_read() and taken < _LOOK_RECORDS and (records := self._source.read()) is not None:
             parts.append(records)
             taken += len(records)
         if taken:
@@ -142,7 +155,13 @@ class Listener:
                 self._outbox.add(gathered[start : start + MAX_RECORDS])
         return taken
 
+    def _may_read(self) -> bool:
+        """Whether to take more from the source: what can wait there is not to wait in the spool."""
+        return not self._source.can_wait or self._outbox.has_room
+
     def _send_batches(self) -> None:
+        if not self._is_known:
+            return
         while (message := self._outbox.next_unsent()) is not None and sockets.sent(self._socket, message):
             self._outbox.mark_sent()
 
@@ -164,10 +183,13 @@ class Listener:
 
     def _report(self) -> None:
         self._next_report_s = time.monotonic() + _REPORT_PERIOD_S
-        drops = self._source.kernel_drops() if self._reads else self._drops
-        if drops > self._drops:
-            self._repeated.warn("kernel_drops", packets=drops - self._drops, then="more ring_bytes may help")
-            self._drops = drops
-        for report in self._outbox.reports(Counters(self._source.kind, drops, self._source.undecoded())):
-            sockets.sent(self._socket, report.pack())
+        if self._reads:
+            had, self._packets = self._packets, self._source.counts()
+            if drops := self._packets.kernel_drops - had.kernel_drops:
+                self._repeated.warn("kernel_drops", packets=drops, then="more ring_bytes may help")
+        for report in self._outbox.reports(self._source.kind, self._packets):
+            if not sockets.sent(self._socket, report.pack()):
+                self._next_report_s = 0.0
+            elif report.live:
+                self._is_known = True
         self._repeated.tell()

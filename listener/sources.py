@@ -1,15 +1,18 @@
 """Where records come from: capturing, or accepting where capturing is not allowed."""
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 from listener.accepting import AcceptSource
 from listener.capture.source import CaptureSource
 from listener.server import Server
 from tapfan.batch import Records
 from tapfan.logs import Logger
+from tapfan.messages import PacketCounts, SourceKind
 from tapfan.program import CannotRunError
+from tapfan.rights import Capability
 from tapfan.settings import ListenerSettings
 
+NEEDED = frozenset({Capability.NET_RAW, Capability.NET_BIND_SERVICE})  # by open_source: to capture, and for low ports
 _HOW_TO_ALLOW = (
     "capturing needs CAP_NET_RAW: run as root, or `setcap cap_net_raw+ep` a copy of the Python interpreter, "
     'or set source = "accept" and serve = "discard" or "forward" under [listener], to record what the listener accepts'
@@ -20,8 +23,16 @@ class Source(Protocol):
     """Gives records as they come. Not for several threads."""
 
     @property
-    def kind(self) -> Literal["capture", "accept"]:
+    def kind(self) -> SourceKind:
         """How the records are made."""
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether what is not read now is still there later, however long that is."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether there will be no more records."""
 
     def descriptors(self) -> list[int]:
         """To be polled for reading."""
@@ -32,20 +43,18 @@ class Source(Protocol):
     def check(self) -> None:
         """To be called now and then. Raises CannotRunError when there will be no more records."""
 
-    def undecoded(self) -> int:
-        """Packets since the start that passed the filter and gave no record."""
-
-    def kernel_drops(self) -> int:
-        """Packets that the kernel dropped since the start."""
+    def counts(self) -> PacketCounts:
+        """What became of the packets since the start."""
 
     def close(self) -> None:
         """Give everything back."""
 
 
 def open_source(settings: ListenerSettings, log: Logger) -> tuple[Source, Server | None]:
-    """The source that the settings ask for, and what serves the endpoints, if anything. Raises CannotRunError.
+    """The source that the settings ask for, and what is to serve the endpoints, if anything. Raises CannotRunError.
 
-    Capturing begins before serving, so that the first connection's first packet is captured.
+    What serves has its sockets, and is to be started when the rights to open them are given up. Capturing begins before
+    serving, so that the first connection's first packet is captured.
     """
     capture = _capture(settings, log)
     if capture is None:

@@ -16,7 +16,6 @@ from tapfan.wire import PackedBatch
 
 REPORT_PERIOD_S = 0.5
 _MISSED_REPORTS = 3
-_COUNTED = ("captured", "kernel_drops")  # what of an earlier process's report stays true
 
 
 @dataclass
@@ -41,9 +40,13 @@ class Listener:
     restored: bool = False  # known from an earlier router, and not reported to this one yet
 
     def health(self, now_s: float) -> str:
-        """Whether it reports: up, spooling (it has more than its window holds) or absent (not for three periods)."""
+        """Whether it reports: up, spooling (it has more than its window holds) or absent (not for three periods).
+
+        One that has read a capture file, all of which is settled, is done instead of absent.
+        """
         if now_s - self.reported_s > _MISSED_REPORTS * REPORT_PERIOD_S:
-            return "absent"
+            is_done = self.report.source == "file" and self.report.base == self.report.captured
+            return "done" if is_done else "absent"
         return "spooling" if self.report.spooled else "up"
 
     @property
@@ -148,8 +151,8 @@ class House:
             listener.stream = Stream.begun(report.base, report.lost)
         elif not report.live:
             # Another process reports it now, which knows nothing of what the one that captured had counted.
-            counted = {key: max(getattr(report, key), getattr(listener.report, key)) for key in _COUNTED}
-            report = report.model_copy(update=counted)
+            captured = max(report.captured, listener.report.captured)
+            report = report.model_copy(update={"captured": captured, "packets": listener.report.packets})
         if report.base > listener.stream.expected:
             if report.live or address == listener.address:  # it knows, as an earlier router has told it
                 listener.stream.skip_to(report.base, report.lost)
@@ -183,7 +186,7 @@ class House:
                 earlier.stored += listener.stream.stored
                 earlier.lost.update(listener.stream.lost)
                 earlier.lost[self.loss(listener)] += listener.unsent
-                earlier.kernel_drops += listener.report.kernel_drops
+                earlier.kernel_drops += listener.report.packets.kernel_drops
                 del self.listeners[key]
 
     def take_writer_report(self, report: WriterReport, address: bytes) -> Mark | None:

@@ -14,7 +14,7 @@ from router.ledger import LedgerFile
 from router.requests import Requests, split_envelope
 from router.status import status
 from router.weights import Weights
-from tapfan import rundir, sockets
+from tapfan import rights, rundir, sockets
 from tapfan.control import ControlError
 from tapfan.logs import Logger, Repeated
 from tapfan.messages import Gap, ListenerReport, Stored, WriterReport, read_message
@@ -31,6 +31,7 @@ _MESSAGES_A_TURN = 64  # of one socket, so that no socket holds up the others
 
 def serve(settings: Settings, log: Logger, stop: Stop) -> None:
     """Route until asked to stop. Raises CannotRunError."""
+    rights.take_on(settings)
     with rundir.locked(settings.run_dir, "router"), zmq.Context() as context:
         router = Router(settings, log, context)
         log.info("ready", **{name: settings.endpoint(name) for name in ("records", "shares", "control")})

@@ -6,6 +6,8 @@ from typing import Any
 
 from router.house import House, Listener, Writer
 from tapfan.losses import Losses, dropped, expired
+from tapfan.messages import ListenerReport
+from tapfan.skips import malformed
 
 
 def status(house: House, now_s: float) -> dict[str, Any]:
@@ -59,14 +61,29 @@ def _listener_status(house: House, name: str, streams: list[Listener], now_s: fl
         "source": current.report.source,
         "health": current.health(now_s),
         "captured": stored + lost.total() + in_flight + spooled,
-        "kernel_drops": earlier.kernel_drops + sum(entry.report.kernel_drops for entry in streams),
-        "undecoded": current.report.undecoded,
+        "kernel_drops": earlier.kernel_drops + sum(entry.report.packets.kernel_drops for entry in streams),
+        "packets": _packets_status(current.report),
         "stored": stored,
         "in_flight": in_flight,
         "spooled": spooled,
         "expired": expired(lost),
         "dropped": dropped(lost),
         "lost": dict(lost),
+    }
+
+
+def _packets_status(report: ListenerReport) -> dict[str, Any]:
+    """What the listener's running process saw: seen = records + kernel_drops + skipped + unread."""
+    packets = report.packets
+    settled = report.captured + packets.kernel_drops + sum(packets.skipped.values())
+    return {
+        "seen": packets.seen,
+        "records": report.captured,
+        "kernel_drops": packets.kernel_drops,
+        "skipped": packets.skipped,
+        "malformed": malformed(packets.skipped),
+        "unread": packets.seen - settled if report.source != "accept" else 0,
+        "ring_freezes": packets.ring_freezes,
     }
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-from tapfan import rundir
-from tapfan.program import CannotRunError, arguments, bad_usage
+from tapfan import rights, rundir
+from tapfan.program import CannotRunError, arguments, bad_usage, cannot_run
 from tapfan.settings import SettingsError, WriterSettings
 
 _HOW_TO_GET_ONE = (
@@ -84,9 +84,16 @@ def main() -> NoReturn:
     settings, chosen = arguments(program, "Runs the Redis of one writer, on loopback.", name="the writer's name")
     try:
         port = _port(settings.writer(chosen.name))
-        server = find_server()
+    except SettingsError as error:
+        bad_usage(program, error)
+    try:
+        rights.take_on(settings)
         rundir.make(settings.run_dir)
-    except (SettingsError, CannotRunError) as error:
+    except CannotRunError as error:
+        cannot_run(program, error)
+    try:
+        server = find_server()
+    except CannotRunError as error:
         bad_usage(program, error)
     file = settings.run_dir / f"redis-{chosen.name}.conf"
     file.write_text(configuration(port, settings.run_dir), encoding="utf-8")

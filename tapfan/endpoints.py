@@ -1,36 +1,43 @@
-"""IP endpoints ("127.0.0.1:9000", "[::1]:9000") and the 16-byte addresses that records carry."""
+"""IP endpoints ("127.0.0.1:9000", "[::1]:9000", "0.0.0.0:*") and the 16-byte addresses that records carry."""
 
 import ipaddress
 import re
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
-_FORM = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<v4>[^:\[\]]+)):(?P<port>\d{1,5})")
+_FORM = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<v4>[^:\[\]]+)):(?P<port>\d{1,5}|\*)")
 IPV4_MAPPED_PREFIX = bytes(10) + b"\xff\xff"
-VALID = 'an IP address and a port from 1 to 65535, such as "127.0.0.1:9000" or "[::1]:9000"'
+VALID = (
+    'an IP address and a port from 1 to 65535, such as "127.0.0.1:9000" or "[::1]:9000", '
+    'or * for every port, such as "127.0.0.1:*"'
+)
+EVERY_PORT = 0
+
+Only = Literal["all", "syn"]  # of the TCP packets to an endpoint: all, or those that ask for a connection
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An IP address and a TCP port; the unspecified address stands for every address of the host."""
+    """An IP address and a TCP port; the unspecified address stands for every address, EVERY_PORT for every port."""
 
     address: ipaddress.IPv4Address | ipaddress.IPv6Address
     port: int
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read "address:port". Raises ValueError, saying what is valid."""
+        """Read "address:port" or "address:*". Raises ValueError, saying what is valid."""
         match = _FORM.fullmatch(text)
-        if match is None or not 1 <= int(match["port"]) <= 65535:
+        if match is None or not (match["port"] == "*" or 1 <= int(match["port"]) <= 65535):
             raise ValueError(f"must be {VALID}")
         try:
             address = ipaddress.IPv6Address(match["v6"]) if match["v6"] else ipaddress.IPv4Address(match["v4"])
         except ipaddress.AddressValueError as error:
             raise ValueError(f"must be {VALID}") from error
-        return cls(address, int(match["port"]))
+        return cls(address, EVERY_PORT if match["port"] == "*" else int(match["port"]))
 
     def __str__(self) -> str:
-        return f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"
+        port = "*" if self.port == EVERY_PORT else self.port
+        return f"[{self.address}]:{port}" if self.address.version == 6 else f"{self.address}:{port}"
 
     @property
     def packed(self) -> bytes:

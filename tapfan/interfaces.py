@@ -7,7 +7,7 @@ import psutil
 from tapfan.endpoints import Endpoint
 from tapfan.program import CannotRunError
 
-_LOOPBACK = "lo"
+LOOPBACK = "lo"
 ALL = "any"  # as tcpdump calls it; every interface, also those that come later
 
 
@@ -27,10 +27,10 @@ def choose(endpoints: Sequence[Endpoint], named: str | None) -> list[str]:
     if any(endpoint.address.is_unspecified for endpoint in endpoints):
         return [ALL]
     up = {interface for interface, state in psutil.net_if_stats().items() if state.isup}
-    chosen = {_LOOPBACK} & up
+    chosen = {LOOPBACK} & up
     for endpoint in endpoints:
         if endpoint.address.is_loopback:
-            found = {_LOOPBACK} & up
+            found = {LOOPBACK} & up
         else:
             found = {interface for interface, own in addresses.items() if str(endpoint.address) in own}
         if not found:

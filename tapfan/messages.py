@@ -12,6 +12,7 @@ import msgpack
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from tapfan.losses import Reason
+from tapfan.skips import SkipReason
 from tapfan.wire import MAX_SEQUENCE, STREAM_FORM, WireError
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
@@ -20,6 +21,7 @@ Sequence = Annotated[int, Field(ge=0, le=MAX_SEQUENCE)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Epoch = Annotated[str, Field(pattern="^[0-9a-f]{8}$")]
 Text = Annotated[str, Field(max_length=500)]
+SourceKind = Literal["capture", "accept", "file"]
 Lost = Annotated[dict[Reason, Count], Field(default_factory=dict)]
 
 MAX_LEFTOVERS = 1000
@@ -32,6 +34,15 @@ class _Message(BaseModel):
         """The message as msgpack."""
         packed: bytes = msgpack.packb(self.model_dump())
         return packed
+
+
+class PacketCounts(_Message):
+    """What a listener saw: seen = records + kernel drops + skipped + those that it has not looked at yet."""
+
+    seen: Count = 0  # that passed the kernel's filter, or are in the capture file
+    kernel_drops: Count = 0  # that found the capture ring full
+    ring_freezes: Count = 0  # how often that began
+    skipped: dict[SkipReason, Count] = Field(default_factory=dict)
 
 
 class ListenerReport(_Message):
@@ -51,9 +62,8 @@ class ListenerReport(_Message):
     captured: Sequence  # records in the stream so far, sent or not
     spooled: Count  # of those, the last ones, which are on disk only
     leftovers: list[Stream] = Field(max_length=MAX_LEFTOVERS)  # the earlier streams that it still has
-    kernel_drops: Count  # packets that found the capture ring full
-    undecoded: Count  # packets that passed the filter and gave no record
-    source: Literal["capture", "accept"]
+    packets: PacketCounts
+    source: SourceKind
     spool_damaged: bool = False  # since its start, or found so: what of earlier streams is not reported was lost there
 
     @model_validator(mode="after")

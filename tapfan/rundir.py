@@ -3,32 +3,88 @@
 import errno
 import fcntl
 import os
+import pwd
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tapfan.program import CannotRunError
 
 _MODE = 0o700
 # What is put there by us, by supervisord, and by git: a folder with anything else in it is not to be closed to others.
-_OURS = re.compile(r"\.(ipc|lock|log|conf|pid|sock|gitignore|db|db-wal|damaged|reserve|json|new)(\.\d+)?$")
+_MADE = re.compile(r"\.(ipc|lock|conf|db|db-wal|damaged|reserve|json|new)(\.\d+)?$")
+_OURS = re.compile(rf"{_MADE.pattern}|\.(log|pid|sock|gitignore)(\.\d+)?$")
 
 
-def make(run_dir: Path) -> None:
-    """Make the directory, 0700. Raises CannotRunError."""
+def make(run_dir: Path, owner: pwd.struct_passwd | None = None) -> None:
+    """Make the directory, 0700; as root, for the given user. Raises CannotRunError."""
     try:
+        if owner is not None:
+            _make_parents(run_dir)
         run_dir.mkdir(parents=True, exist_ok=True, mode=_MODE)
-        if stat.S_IMODE(run_dir.stat().st_mode) != _MODE:
-            stranger = next((path.name for path in run_dir.iterdir() if not _OURS.search(path.name)), None)
-            if stranger is not None:
-                raise OSError(errno.EEXIST, f"it holds other things ({stranger})")
-            run_dir.chmod(_MODE)
+        folder = os.open(run_dir, os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            if owner is not None:
+                _hand_over(folder, owner)
+            _close_to_others(folder)
+        finally:
+            os.close(folder)
     except OSError as error:
         raise CannotRunError(
             f"cannot use run_dir {run_dir}: {error.strerror}; set run_dir to a folder of your own"
         ) from error
+
+
+def _make_parents(run_dir: Path) -> None:
+    """Make the folders on the way that are missing, such that everybody may pass, whatever the umask."""
+    for folder in reversed([folder for folder in run_dir.parents if not folder.exists()]):
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o755)
+
+
+def _close_to_others(folder: int) -> None:
+    if stat.S_IMODE(os.fstat(folder).st_mode) != _MODE:
+        _refuse_strangers(folder)
+        os.fchmod(folder, _MODE)
+
+
+def _refuse_strangers(folder: int) -> None:
+    stranger = next((name for name in os.listdir(folder) if not _OURS.search(name)), None)
+    if stranger is not None:
+        raise OSError(errno.EEXIST, f"it holds other things ({stranger})")
+
+
+def _hand_over(folder: int, owner: pwd.struct_passwd) -> None:
+    """Give root's directory to the user, with what the programs made there.
+
+    Out of the user's own directory root gives nothing: it might be anything that the user had put there.
+    """
+    if os.fstat(folder).st_uid == 0:
+        fcntl.flock(folder, fcntl.LOCK_EX)  # against another program that starts now
+    belongs_to = os.fstat(folder).st_uid
+    if belongs_to not in (0, owner.pw_uid):
+        raise OSError(errno.EPERM, f"it belongs to user {user_name(belongs_to)}, not to {owner.pw_name}")
+    if belongs_to == 0:
+        _refuse_strangers(folder)
+    for name in filter(_MADE.search, os.listdir(folder)):
+        with suppress(FileNotFoundError):  # programs that run replace theirs
+            state = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if state.st_uid == owner.pw_uid:
+                continue
+            if belongs_to != 0 or state.st_nlink != 1:
+                raise OSError(errno.EPERM, f"{name} in it does not belong to {owner.pw_name}; use `chown` first")
+            os.chown(name, owner.pw_uid, owner.pw_gid, dir_fd=folder, follow_symlinks=False)
+    os.fchown(folder, owner.pw_uid, owner.pw_gid)
+
+
+def user_name(number: int) -> str:
+    """The name of the user with that number; the number itself where it has none."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
 
 
 @contextmanager

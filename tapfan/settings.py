@@ -1,6 +1,7 @@
 """The configuration: tapfan.toml, overridden by TAPFAN_… environment variables, validated as a whole."""
 
 import os
+import pwd
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from tapfan import values
-from tapfan.endpoints import Endpoint
+from tapfan.endpoints import EVERY_PORT, Endpoint, Only
 from tapfan.messages import Name
 from tapfan.wire import MAX_RECORDS
 
@@ -36,6 +37,14 @@ ListenEndpoint = Annotated[Endpoint, BeforeValidator(values.listen_endpoint)]
 ZmqEndpoint = Annotated[str, BeforeValidator(values.zmq_endpoint)]
 
 
+def _user(value: Any) -> str:
+    """The name of a user of this host."""
+    try:
+        return pwd.getpwnam(value).pw_name
+    except (KeyError, ValueError, TypeError) as error:
+        raise ValueError("must be the name of a user of this host; `useradd --system NAME` makes one") from error
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
@@ -50,6 +59,8 @@ class ListenerSettings(_Section):
     interface: Annotated[str, Field(min_length=1, max_length=15)] | None = None
     source: Literal["auto", "capture", "accept"] = "auto"
     serve: Literal["discard", "forward", "none"] = "discard"
+    only: Only = "all"
+    tunnels: bool = False
     upstream: str | None = None
     linger: Annotated[Duration, Field(ge=0.001, le=0.5)] = 0.02
     batch_records: Annotated[WholeNumber, Field(ge=1, le=MAX_RECORDS)] = 32_768
@@ -86,6 +97,35 @@ class ListenerSettings(_Section):
                 raise ValueError(f"upstream = {self.upstream!r}: is one of listen; connections would go in circles")
         if self.source == "accept" and self.serve == "none":
             raise ValueError('source = "accept" needs serve = "discard" or "forward": it records what it serves')
+        return self
+
+    @model_validator(mode="after")
+    def _every_port_is_captured(self) -> Self:
+        endpoint = next((endpoint for endpoint in self.listen if endpoint.port == EVERY_PORT), None)
+        if endpoint is not None and self.source == "accept":
+            raise ValueError(
+                f'listen: {endpoint} is every port, which source = "accept" cannot serve; '
+                'name one port, or set source = "capture" and serve = "none"'
+            )
+        if endpoint is not None and self.serve != "none":
+            raise ValueError(
+                f'serve = "{self.serve}": {endpoint} of listen is every port, which cannot be served; '
+                'name one port, or set serve = "none"'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _packets_are_captured(self) -> Self:
+        if self.source == "accept" and self.only != "all":
+            raise ValueError(
+                f'only = "{self.only}": with source = "accept", which sees no packets, must be "all"; '
+                'or set source = "capture"'
+            )
+        if self.source == "accept" and self.tunnels:
+            raise ValueError(
+                'tunnels = true: with source = "accept", which sees no packets, must be false; '
+                'or set source = "capture"'
+            )
         return self
 
 
@@ -140,6 +180,7 @@ class Settings(_Section):
     ttl: Annotated[Duration, Field(ge=1, le=31 * 86400)] = 300.0
     layout: Literal["record"] = "record"
     run_dir: Annotated[Path, BeforeValidator(values.folder)] = Path("run")
+    user: Annotated[str, BeforeValidator(_user)] | None = None
     listener: ListenerSettings = ListenerSettings()
     router: RouterSettings = RouterSettings()
     control: ControlSettings = ControlSettings()

@@ -62,12 +62,12 @@ def folder(value: Any) -> Path:
 
 
 def listen_endpoint(value: Any) -> Endpoint:
-    """An IP address and port."""
+    """An IP address and a port, or every port."""
     if isinstance(value, Endpoint):
         return value
     endpoint = Endpoint.parse(value.strip() if isinstance(value, str) else "")
     if endpoint.address.version == 6 and endpoint.address.ipv4_mapped:
-        raise ValueError(f"must be the IPv4 address itself: {endpoint.address.ipv4_mapped}:{endpoint.port}")
+        raise ValueError(f"must be the IPv4 address itself: {Endpoint(endpoint.address.ipv4_mapped, endpoint.port)}")
     return endpoint
 
 

@@ -5,7 +5,7 @@ import time
 
 import zmq
 
-from tapfan import rundir, sockets
+from tapfan import rights, rundir, sockets
 from tapfan.logs import Logger, Repeated
 from tapfan.messages import Mark, Stored, WriterReport, read_message
 from tapfan.settings import Settings, WriterSettings
@@ -21,6 +21,7 @@ _POLL_MS = 100  # how soon a stop is noticed
 
 def serve(name: str, settings: Settings, log: Logger, stop: Stop) -> None:
     """Write to the Redis of the writer with that name until asked to stop. Raises CannotRunError."""
+    rights.take_on(settings)
     with rundir.locked(settings.run_dir, f"writer-{name}"), zmq.Context() as context:
         writer = Writer(settings.writer(name), settings, log, context)
         log.info("ready", redis=settings.writer(name).redacted)

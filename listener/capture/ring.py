@@ -9,7 +9,7 @@ import os
 import socket
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,17 +28,18 @@ _SO_ATTACH_FILTER = 26
 _TPACKET_V3 = 2
 _ETH_P_ALL = 3
 _FRAME_BYTES = 2048  # only a check of the kernel's for V3: packets of a block have their own lengths
-_STATUS, _PACKETS, _FIRST, _LENGTH = 8 // 4, 12 // 4, 16 // 4, 20 // 4  # tpacket_block_desc, in words
+_STATUS = 8  # in a block's header, tpacket_block_desc
 _KERNEL, _USER = 0, 1
 
+Blocks = NDArray[np.uint8]  # of shape (n, BLOCK_BYTES), as they lie one after the other in a ring
 
-@dataclass(frozen=True)
-class Block:
-    """What a block held: how many packets, in how many bytes (its own header not counted), copied to where."""
 
-    packets: int
-    size: int
-    start: int = 0
+class Statistics(NamedTuple):
+    """Of packets that passed the filter: all, those that found no free block, and how often no block was free."""
+
+    seen: int = 0
+    drops: int = 0
+    freezes: int = 0
 
 
 class Ring:
@@ -52,7 +53,7 @@ class Ring:
         self.interface = interface
         self._blocks = max(2, ring_bytes // BLOCK_BYTES)
         self._next = 0
-        self.drops = 0  # packets that found the ring full
+        self._counted = Statistics()
         # Protocol 0 receives nothing: no packet may come in before the filter is there.
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
         try:
@@ -64,8 +65,8 @@ class Ring:
             request = (BLOCK_BYTES, self._blocks, _FRAME_BYTES, size // _FRAME_BYTES, retire_ms, 0, 0)
             self._socket.setsockopt(_SOL_PACKET, _PACKET_RX_RING, struct.pack("7I", *request))
             self._map = mmap.mmap(self._socket.fileno(), size)
-            self._bytes = np.frombuffer(self._map, np.uint8)
-            self._words = np.frombuffer(self._map, np.uint32)
+            self._content = np.frombuffer(self._map, np.uint8).reshape(self._blocks, BLOCK_BYTES)
+            self._status = self._content.view(np.uint32)[:, _STATUS // 4]
             self._index = self._bind()
         except BaseException:
             self._socket.close()
@@ -75,22 +76,20 @@ class Ring:
         """Readable when a block is handed over."""
         return self._socket.fileno()
 
-    def take_into(self, buffer: NDArray[np.uint8], at: int) -> Block | None:
-        """Copy the next block's packets into a buffer, with room for BLOCK_BYTES, and give it back to the kernel.
+    def take(self, most: int) -> Blocks | None:
+        """The next blocks that are handed over, as many as lie one after the other, up to `most`; None: none yet.
 
-        Gives what it held; None when no block is handed over yet.
+        They stay ours until they are given back.
         """
-        start = self._next * BLOCK_BYTES
-        words = self._words[start // 4 : start // 4 + 12]
-        # No barrier, here or at the end: x86-64 needs none, and Python has none for others.
-        if not words[_STATUS] & _USER:
-            return None
-        first, used = int(words[_FIRST]), int(words[_LENGTH])
-        block = Block(int(words[_PACKETS]), used - first, at)
-        buffer[at : at + block.size] = self._bytes[start + first : start + used]
-        words[_STATUS] = _KERNEL
-        self._next = (self._next + 1) % self._blocks
-        return block
+        # No barrier, here or there: x86-64 needs none, and Python has none for others.
+        ready = self._status[self._next : self._next + most] & _USER
+        count = len(ready) if ready.all() else int(ready.argmin())
+        return self._content[self._next : self._next + count] if count else None
+
+    def give_back(self, count: int) -> None:
+        """Give the first so many blocks back to the kernel; whatever was made of them must be copies."""
+        self._status[self._next : self._next + count] = _KERNEL
+        self._next = (self._next + count) % self._blocks
 
     def is_lost(self) -> bool:
         """Whether the interface is gone for good: there is none, or another one, of its name."""
@@ -104,16 +103,17 @@ class Ring:
         error: int = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         return error
 
-    def count_drops(self) -> int:
-        """Packets dropped by the kernel since the start."""
-        statistics = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 12)  # reading clears it
-        self.drops += int(struct.unpack("3I", statistics)[1])
-        return self.drops
+    def statistics(self) -> Statistics:
+        """What the kernel has counted since the start. One reader: reading clears it."""
+        seen, drops, freezes = struct.unpack("3I", self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 12))
+        had = self._counted
+        self._counted = Statistics(had.seen + seen, had.drops + drops, had.freezes + freezes)
+        return self._counted
 
     def close(self) -> None:
         """Stop capturing; what is still in the ring is gone."""
         self._socket.close()
-        del self._bytes, self._words
+        del self._content, self._status
         self._map.close()
 
     def _bind(self) -> int:

@@ -7,38 +7,39 @@ from typing import Literal
 
 import numpy as np
 
-from listener.capture.decode import BUFFER_BYTES, TOGETHER_BYTES, decode
-from listener.capture.filter import MAX_INSTRUCTIONS, build
-from listener.capture.ring import BLOCK_BYTES, Block, Ring
+from listener.capture import blocks
+from listener.capture.filter import build
+from listener.capture.ring import Ring
+from listener.decode.decoder import Decoded, decode
+from listener.decode.matching import Matching
 from tapfan.batch import Records
 from tapfan.interfaces import choose
 from tapfan.logs import Logger
+from tapfan.messages import PacketCounts
 from tapfan.program import CannotRunError
 from tapfan.settings import ListenerSettings
+from tapfan.skips import Skipped
 
 
 class CaptureSource:
     """Captures what is sent to the endpoints. Raises CannotRunError, and PermissionError without CAP_NET_RAW."""
 
     kind: Literal["capture"] = "capture"
+    can_wait = has_ended = False
 
     def __init__(self, settings: ListenerSettings, log: Logger) -> None:
-        self._endpoints = settings.listen
         self._log = log
-        self._undecoded = 0
-        program = build(settings.listen)
-        if len(program) > MAX_INSTRUCTIONS:
-            raise CannotRunError(
-                f"listen has more endpoints than the kernel's filter can hold ({len(program)} instructions, at most "
-                f"{MAX_INSTRUCTIONS}); a wildcard address takes fewer"
-            )
+        self._tunnels = settings.tunnels
+        self._skipped = Skipped()
+        program = build(settings.listen, settings.only, settings.tunnels)
+        self._matching = None if program.exact else Matching(settings.listen, settings.only)
         # The kernel hands a block over after one to two such periods: half the linger at most.
         retire_ms = max(1, round(settings.linger * 250))
-        self._buffer = np.zeros(BUFFER_BYTES, np.uint8)
+        self._buffer = np.zeros(blocks.BUFFER_BYTES, np.uint8)
         self._rings: deque[Ring] = deque()
         for interface in choose(settings.listen, settings.interface):
             try:
-                self._rings.append(Ring(interface, program, settings.ring_bytes, retire_ms))
+                self._rings.append(Ring(interface, program.code, settings.ring_bytes, retire_ms))
             except PermissionError:
                 self.close()
                 raise
@@ -61,20 +62,23 @@ class CaptureSource:
         for _ in range(len(self._rings)):
             ring = self._rings[0]
             self._rings.rotate(-1)  # so that no ring has to wait until another is empty
-            if blocks := self._take(ring):
-                decoded = decode(self._buffer, blocks, self._endpoints)
-                self._undecoded += decoded.undecoded
-                return decoded.records
+            if (taken := ring.take(blocks.TOGETHER)) is not None:
+                records = blocks.alike(taken)
+                decoded = (
+                    decode(blocks.copied(taken, self._buffer), self._tunnels) if records is None else Decoded(records)
+                )
+                ring.give_back(len(taken))
+                return self._kept(decoded)
         return None
 
-    def _take(self, ring: Ring) -> list[Block]:
-        """As many blocks of a ring as the buffer holds, one after the other."""
-        blocks: list[Block] = []
-        end = 0
-        while end + BLOCK_BYTES <= TOGETHER_BYTES and (block := ring.take_into(self._buffer, end)) is not None:
-            blocks.append(block)
-            end += block.size
-        return blocks
+    def _kept(self, decoded: Decoded) -> Records:
+        """The records that are for us."""
+        self._skipped += decoded.skipped
+        if self._matching is None:
+            return decoded.records
+        wanted = self._matching.wanted(decoded.records)
+        self._skipped["other_endpoint"] += len(wanted) - int(wanted.sum())
+        return decoded.records[wanted]
 
     def check(self) -> None:
         """To be called now and then: tells of interfaces that are down. Raises CannotRunError when one is gone."""
@@ -87,13 +91,11 @@ class CaptureSource:
                     "interface_error", interface=ring.interface, problem=os.strerror(error), then="waits for it"
                 )
 
-    def undecoded(self) -> int:
-        """Packets that passed the filter and gave no record."""
-        return self._undecoded
-
-    def kernel_drops(self) -> int:
-        """Packets that the kernel had to drop since the start, as no block was free."""
-        return sum(ring.count_drops() for ring in self._rings)
+    def counts(self) -> PacketCounts:
+        """What became of the packets since the start."""
+        of_rings = [ring.statistics() for ring in self._rings]
+        seen, drops, freezes = (sum(counts) for counts in zip(*of_rings, strict=True))
+        return PacketCounts(seen=seen, kernel_drops=drops, ring_freezes=freezes, skipped=dict(self._skipped))
 
     def close(self) -> None:
         """Stop capturing."""

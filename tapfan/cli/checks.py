@@ -1,14 +1,18 @@
 """`tapfan check`: what a valid configuration would run here, and what on this host stands in its way."""
 
 import errno
+import os
+import pwd
 import shutil
 import socket
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import redis
 
-from tapfan import durations, interfaces
+from tapfan import durations, interfaces, offloads
+from tapfan.offloads import Offloads
 from tapfan.program import CannotRunError
 from tapfan.redis_connection import OLDEST_VERSION, pool
 from tapfan.settings import ListenerSettings, Settings, WriterSettings
@@ -17,23 +21,30 @@ _REDIS_TIMEOUT_S = 1.0
 
 
 def check(settings: Settings) -> dict[str, Any]:
-    """{"processes": [{"command", "does"}], "notes": [text], "problems": [text]}."""
+    """What would run, on which interfaces that tell how they merge segments, and what to know and to mend before.
+
+    {"processes": [{"command", "does"}], "interfaces": {name: {"gro", "lro"}}, "notes": [text], "problems": [text]}.
+    """
     notes: list[str] = []
     problems: list[str] = []
+    merging: dict[str, Offloads] = {}
     total = sum(writer.weight for writer in settings.writers)
     processes = [
-        {"command": "python -m listener", "does": _listening(settings.listener, notes, problems)},
+        {"command": "python -m listener", "does": _listening(settings.listener, merging, notes, problems)},
         {"command": "python -m router", "does": f"splits by weight; control at {settings.endpoint('control')}"},
     ]
+    if settings.user is not None and os.geteuid() not in (0, pwd.getpwnam(settings.user).pw_uid):
+        notes.append(f"user = {settings.user!r}: to be started by root or by that user")
     _see_disk(settings.run_dir, settings.listener.spool_bytes, notes)
     for writer in settings.writers:
         does = f"stores {writer.weight / total:.1%} in {writer.redacted}, for {durations.text(settings.ttl)}"
         processes.append({"command": f"python -m writers {writer.name}", "does": does})
         _see_redis(writer, notes, problems)
-    return {"processes": processes, "notes": notes, "problems": problems}
+    told = {name: asdict(found) for name, found in merging.items()}
+    return {"processes": processes, "interfaces": told, "notes": notes, "problems": problems}
 
 
-def _listening(listener: ListenerSettings, notes: list[str], problems: list[str]) -> str:
+def _listening(listener: ListenerSettings, merging: dict[str, Offloads], notes: list[str], problems: list[str]) -> str:
     allowed = _may_capture()
     source = "capture" if listener.source == "capture" or (listener.source == "auto" and allowed) else "accept"
     if source == "capture" and not allowed:
@@ -50,11 +61,24 @@ def _listening(listener: ListenerSettings, notes: list[str], problems: list[str]
     where = ", ".join(map(str, listener.listen))
     if source == "capture":
         try:
-            where += " on " + ", ".join(interfaces.choose(listener.listen, listener.interface))
+            chosen = interfaces.choose(listener.listen, listener.interface)
         except CannotRunError as error:
             problems.append(str(error))
+        else:
+            where += " on " + ", ".join(chosen)
+            merging |= offloads.of_captured(chosen)
+            notes += [_merges(name, found) for name, found in merging.items() if found.gro or found.lro]
     to = f" to {listener.upstream}" if listener.upstream else ""
     return f"{where}: source {source}, serve {listener.serve}{to}"
+
+
+def _merges(interface: str, found: Offloads) -> str:
+    on = " and ".join(name for name, is_on in (("GRO", found.gro), ("LRO", found.lro)) if is_on)
+    verb = "are" if found.gro and found.lro else "is"
+    return (
+        f"{interface}: {on} {verb} on: a record may stand for several merged segments "
+        "(its field `segments` says how many)"
+    )
 
 
 def _see_disk(run_dir: Path, spool_bytes: int, notes: list[str]) -> None:

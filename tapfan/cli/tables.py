@@ -45,7 +45,9 @@ def status(result: Mapping[str, Any], console: Console) -> None:
     if result["listeners"]:
         _print_whole(listeners, console)
         for name, listener in result["listeners"].items():
-            if listener["health"] != "up":
+            if listener["packets"]["skipped"]:
+                console.print(_skipped(name, listener["packets"]), soft_wrap=True)
+            if listener["health"] in _LISTENER_REASONS:
                 console.print(
                     f"{name} is {listener['health']}: {_LISTENER_REASONS[listener['health']]}", soft_wrap=True
                 )
@@ -79,6 +81,12 @@ def check(result: Mapping[str, Any], console: Console) -> None:
         console.print(f"note: {note}", soft_wrap=True)
     if not result["problems"]:
         console.print("the configuration is valid")
+
+
+def _skipped(name: str, packets: Mapping[str, Any]) -> str:
+    """What of the packets that a listener's process saw gave no record."""
+    skipped = {reason.replace("_", " "): count for reason, count in packets["skipped"].items()}
+    return f"{name} saw {packets['seen']:,} packets, and skipped {sum(skipped.values()):,} of them: {_counts(skipped)}"
 
 
 def _table(*columns: str) -> Table:

@@ -1,4 +1,4 @@
-"""Frames as they are on a wire, blocks as the kernel lays them out in a TPACKET_V3 ring, and what is in them."""
+"""Frames as they are on a wire, blocks as the kernel lays them out in a TPACKET_V3 ring, and what is read from them."""
 
 import struct
 from collections.abc import Sequence
@@ -6,12 +6,16 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 
 import numpy as np
-from numpy.typing import NDArray
+import pytest
 
-from listener.capture.decode import BUFFER_BYTES, Decoded, decode
-from listener.capture.ring import Block
+from listener.capture.blocks import BUFFER_BYTES, TOGETHER, alike, copied
+from listener.capture.ring import BLOCK_BYTES, Blocks
+from listener.decode.decoder import Decoded, decode
+from listener.decode.packets import Packets
+from listener.decode.walk import walk
 from tapfan.batch import COLUMNS, Records
-from tapfan.endpoints import Endpoint, packed
+from tapfan.endpoints import EVERY_PORT, Endpoint
+from tapfan.skips import Skipped
 
 ETH_IPV4, ETH_IPV6, ETH_ARP = 0x0800, 0x86DD, 0x0806
 TCP, UDP = 6, 17
@@ -21,11 +25,10 @@ GSO_TCPV4, GSO_TCPV6, GSO_ECN = 1, 4, 0x80
 
 INTERFACE = 1
 MOST_EXTENSIONS = 8
-_NOW_NS = 1_700_000_000_123_456_789
+NOW_NS = 1_700_000_000_123_456_789
 _AF_PACKET = 17
-_EXTENSIONS = (HOP_BY_HOP, ROUTING, FRAGMENT, AH, DESTINATION, 135, 139, 140)
-
-Buffer = NDArray[np.uint8]
+_FIRST_AT = 48  # behind tpacket_block_desc
+_USER = 1  # a block's status
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Frame:
     data: bytes
     link: int
     protocol: int
-    timestamp_ns: int = _NOW_NS
+    timestamp_ns: int = NOW_NS
     kept: int = 2**16
     gso_type: int = 0
     gso_size: int = 0
@@ -80,12 +83,16 @@ def ipv4(
     options: bytes = b"",
     protocol: int = TCP,
     fragment: int = 0,
+    *,
+    length: int | None = None,
 ) -> bytes:
-    """An IPv4 packet; `options`: in multiples of four bytes; `fragment`: the flags and the offset in eights."""
+    """An IPv4 packet; `options`: in multiples of four bytes; `fragment`: the flags and the offset in eights.
+
+    `length`: what it says of itself, if not the truth; that is 0 where it does not fit in (BIG TCP).
+    """
     header = 20 + len(options)
-    fixed = struct.pack(
-        ">BBHHHBBH", 0x40 | header // 4, 0, (header + len(segment)) & 0xFFFF, 7, fragment, 64, protocol, 0
-    )
+    whole = _or_zero(header + len(segment)) if length is None else length
+    fixed = struct.pack(">BBHHHBBH", 0x40 | header // 4, 0, whole, 7, fragment, 64, protocol, 0)
     return fixed + IPv4Address(source).packed + IPv4Address(destination).packed + options + segment
 
 
@@ -95,13 +102,21 @@ def ipv6(
     destination: str = "2001:db8::2",
     extensions: Sequence[tuple[int, bytes]] = (),
     protocol: int = TCP,
+    length: int | None = None,
 ) -> bytes:
-    """An IPv6 packet; `extensions`: the kind and the content of each, as `extension` makes it, without its kind."""
+    """An IPv6 packet; `extensions`: the kind and the content of each, as `extension` makes it, without its kind.
+
+    `length`: as for `ipv4`.
+    """
     kinds = [*(kind for kind, _ in extensions), protocol]
     body = b"".join(bytes([following]) + content for following, (_, content) in zip(kinds[1:], extensions, strict=True))
     body += segment
-    fixed = struct.pack(">IHBB", 6 << 28, len(body) & 0xFFFF, kinds[0], 64)
+    fixed = struct.pack(">IHBB", 6 << 28, _or_zero(len(body)) if length is None else length, kinds[0], 64)
     return fixed + IPv6Address(source).packed + IPv6Address(destination).packed + body
+
+
+def _or_zero(length: int) -> int:
+    return length if length < 2**16 else 0
 
 
 def extension(kind: int, more: int = 0, fragment: int = 0) -> tuple[int, bytes]:
@@ -111,6 +126,11 @@ def extension(kind: int, more: int = 0, fragment: int = 0) -> tuple[int, bytes]:
     if kind == AH:
         return kind, bytes([more + 1]) + bytes(10 + 4 * more)
     return kind, bytes([more]) + bytes(6 + 8 * more)
+
+
+def jumbo(length: int) -> tuple[int, bytes]:
+    """A hop-by-hop header with the jumbo payload option (RFC 2675)."""
+    return HOP_BY_HOP, struct.pack(">BBBI", 0, 0xC2, 4, length)
 
 
 def ethernet(packet: bytes, protocol: int | None = None, vlan: int | None = None) -> Frame:
@@ -129,59 +149,119 @@ def bare(packet: bytes) -> Frame:
 
 def numbered(frames: Sequence[Frame]) -> list[Frame]:
     """The frames, each captured a little later than the one before."""
-    return [replace(frame, timestamp_ns=_NOW_NS + 1_000 * i) for i, frame in enumerate(frames)]
+    return [replace(frame, timestamp_ns=NOW_NS + 1_000 * i) for i, frame in enumerate(frames)]
 
 
-def laid_out(frames: Sequence[Frame], noise: int = 0) -> tuple[Buffer, Block]:
-    """A buffer, filled up with `noise`, that begins with a block of these packets, as the kernel writes it."""
-    data = b"".join(_entry(frame, last=i == len(frames) - 1) for i, frame in enumerate(frames))
-    return filled(data, noise), Block(len(frames), len(data))
+def laid_out(frames: Sequence[Frame], noise: int = 0, stale: Sequence[Frame] = ()) -> Blocks:
+    """These packets in as many blocks as they fill, as the kernel writes them.
+
+    Where it writes nothing, there is `noise` and, in each block, what it wrote of the `stale` packets a lap before.
+    """
+    parts: list[list[Frame]] = [[]]
+    used = _FIRST_AT
+    for frame in frames:
+        size = entry_bytes(frame)
+        if used + size > BLOCK_BYTES:
+            parts.append([])
+            used = _FIRST_AT
+        parts[-1].append(frame)
+        used += size
+    return in_blocks(parts, noise, stale)
 
 
-def in_blocks(parts: Sequence[Sequence[Frame]], noise: int = 0) -> tuple[Buffer, list[Block]]:
-    """A buffer with a block for each part, one after the other, as they are copied from the ring."""
-    buffer = filled(b"", noise)
-    blocks: list[Block] = []
-    end = 0
-    for part in parts:
-        content, block = laid_out(part)
-        buffer[end : end + block.size] = content[: block.size]
-        blocks.append(replace(block, start=end))
-        end += block.size
-    return buffer, blocks
+def in_blocks(parts: Sequence[Sequence[Frame]], noise: int = 0, stale: Sequence[Frame] = ()) -> Blocks:
+    """A block for each part, which must fit in; otherwise as `laid_out`."""
+    blocks = np.full((len(parts), BLOCK_BYTES), noise, np.uint8)
+    for block, part in zip(blocks, parts, strict=True):
+        _fill(block.data, stale)
+        _fill(block.data, part)
+    return blocks
 
 
-def filled(data: bytes, noise: int = 0) -> Buffer:
-    """A buffer that begins with the data."""
-    buffer = np.full(BUFFER_BYTES, noise, np.uint8)
-    buffer[: len(data)] = np.frombuffer(data, np.uint8)
-    return buffer
+def _fill(block: memoryview, frames: Sequence[Frame]) -> None:
+    """A tpacket_block_desc, and the packets."""
+    at = places(frames)
+    length = at[-1] + entry_bytes(frames[-1]) if frames else _FIRST_AT
+    struct.pack_into("<IIIIII24x", block, 0, 3, _FIRST_AT, _USER, len(frames), _FIRST_AT, length)
+    for place, frame in zip(at, frames, strict=True):
+        _put(block, place, frame, last=place == at[-1])
 
 
-def _entry(frame: Frame, last: bool) -> bytes:
+def places(frames: Sequence[Frame]) -> list[int]:
+    """Where each packet begins in a block of these."""
+    at, found = _FIRST_AT, []
+    for frame in frames:
+        found.append(at)
+        at += entry_bytes(frame)
+    return found
+
+
+def entry_bytes(frame: Frame) -> int:
+    """How far the next packet is behind this one."""
+    return -(-(_net(frame) - frame.link + len(frame.data[: frame.kept])) // 8) * 8
+
+
+def _net(frame: Frame) -> int:
+    return -(-(48 + 20 + max(frame.link, 16)) // 16) * 16 + 10
+
+
+def _put(block: memoryview, at: int, frame: Frame, last: bool) -> None:
     """tpacket3_hdr, sockaddr_ll, virtio_net_hdr and the frame, as tpacket_rcv() of net/packet/af_packet.c puts them."""
-    net = -(-(48 + 20 + max(frame.link, 16)) // 16) * 16 + 10
+    net = _net(frame)
     mac = net - frame.link
     kept = frame.data[: frame.kept]
-    length = -(-(mac + len(kept)) // 8) * 8
     seconds, nanoseconds = divmod(frame.timestamp_ns, 10**9)
-    entry = bytearray(length)
     sizes = (len(kept), len(frame.data))
-    struct.pack_into("<6IHH", entry, 0, 0 if last else length, seconds, nanoseconds, *sizes, 1, mac, net)
-    entry[48:68] = address(frame.protocol, frame.interface)
-    struct.pack_into("<BBHHHH", entry, mac - 10, 0, frame.gso_type, 54, frame.gso_size, 34, 16)
-    entry[mac : mac + len(kept)] = kept
-    return bytes(entry)
+    following = 0 if last else entry_bytes(frame)
+    struct.pack_into("<6IHH20x", block, at, following, seconds, nanoseconds, *sizes, 1, mac, net)
+    block[at + 48 : at + 66] = address(frame.protocol, frame.interface)
+    struct.pack_into("<BBHHHH", block, at + mac - 10, 0, frame.gso_type, 54, frame.gso_size, 34, 16)
+    block[at + mac : at + mac + len(kept)] = kept
 
 
 def address(protocol: int = ETH_IPV4, interface: int = INTERFACE) -> bytes:
     """A packet's sockaddr_ll, by which its header can be found, and imitated."""
-    return struct.pack("<H", _AF_PACKET) + struct.pack(">H", protocol) + struct.pack("<IHBB8x", interface, 1, 0, 6)
+    return struct.pack("<H", _AF_PACKET) + struct.pack(">H", protocol) + struct.pack("<IHBB6x", interface, 1, 0, 6)
 
 
-def decoded(buffer: Buffer, block: Block, endpoints: Sequence[Endpoint] = ()) -> Decoded:
-    """What the listener makes of a block."""
-    return decode(buffer, [block], tuple(endpoints))
+def decoded(blocks: Blocks, tunnels: bool = False) -> Decoded:
+    """What the listener makes of blocks, of which it takes so many at once. All ways to read them must agree."""
+    parts = [_decoded(blocks[at : at + TOGETHER], tunnels) for at in range(0, len(blocks), TOGETHER)]
+    return Decoded(
+        Records.concatenate([part.records for part in parts]), sum((part.skipped for part in parts), Skipped())
+    )
+
+
+def _decoded(blocks: Blocks, tunnels: bool) -> Decoded:
+    at_once = alike(blocks)
+    packets = copied(blocks, np.full(BUFFER_BYTES, 0xA5, np.uint8))
+    by_kind = decoded_packets(packets, tunnels)
+    if at_once is None:
+        return by_kind
+    assert not by_kind.skipped
+    assert _in_any_order(at_once) == _in_any_order(by_kind.records)
+    return Decoded(at_once)
+
+
+def decoded_packets(packets: Packets, tunnels: bool = False) -> Decoded:
+    """What the decoder makes of packets: the same in bulk, in bulk however few are of a kind, and step by step."""
+    by_kind = decode(packets, tunnels)
+    stepwise = Decoded(*walk(packets, tunnels))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("listener.decode.decoder._FEWEST", 1)
+        of_few = decode(packets, tunnels)
+    for other in (stepwise, of_few):
+        assert other.skipped == by_kind.skipped
+        assert _in_any_order(other.records) == _in_any_order(by_kind.records)
+    assert len(by_kind.records) + by_kind.skipped.total() == len(packets)
+    return by_kind
+
+
+def _in_any_order(records: Records) -> list[bytes]:
+    columns = [
+        np.ascontiguousarray(getattr(records, name)).view(np.uint8).reshape(len(records), -1) for name in COLUMNS
+    ]
+    return sorted(row.tobytes() for row in np.concatenate(columns, axis=1)) if len(records) else []
 
 
 def rows(records: Records) -> list[Record]:
@@ -197,57 +277,12 @@ def rows(records: Records) -> list[Record]:
     ]
 
 
-def reference(frame: Frame) -> Record | None:
-    """The record of a frame, read step by step; None when what is kept is no whole TCP packet's headers."""
-    at = tcp_at(frame)
-    if at is None or len(frame.network) < at + 14:
-        return None
-    network = frame.network
-    source_port, destination_port = struct.unpack_from(">HH", network, at)
-    tcp_bytes = (network[at + 12] >> 4) * 4
-    if tcp_bytes < 20:
-        return None
-    if network[0] >> 4 == 4:
-        source, destination = (packed(str(IPv4Address(network[start : start + 4]))) for start in (12, 16))
-    else:
-        source, destination = network[8:24], network[24:40]
-    payload = len(frame.data) - frame.link - at - tcp_bytes
-    merged = frame.gso_type and frame.gso_size
-    segments = min(max(-(-payload // frame.gso_size), 1), 65_535) if merged else 1
-    return Record(frame.timestamp_ns, source, destination, source_port, destination_port, network[at + 13], segments)
-
-
-def tcp_at(frame: Frame) -> int | None:
-    """Where the TCP header is, from the network header on; None when there is none."""
-    network = frame.network
-    if len(network) >= 20 and network[0] >> 4 == 4:
-        offset = struct.unpack_from(">H", network, 6)[0] & 0x1FFF
-        header = (network[0] & 15) * 4
-        return header if header >= 20 and not offset and network[9] == TCP else None
-    if len(network) < 40 or network[0] >> 4 != 6:
-        return None
-    following, at = network[6], 40
-    for _ in range(MOST_EXTENSIONS):
-        if following not in _EXTENSIONS or len(network) < at + 8:
-            break
-        if following == FRAGMENT and struct.unpack_from(">H", network, at + 2)[0] & 0xFFF8:
-            return None
-        size = {FRAGMENT: 8, AH: (network[at + 1] + 2) * 4}.get(following, (network[at + 1] + 1) * 8)
-        following, at = network[at], at + size
-    return at if following == TCP else None
-
-
-def is_extended(frame: Frame) -> bool:
-    """Whether the packet has IPv6 extension headers: the kernel's filter does not see its port."""
-    return frame.network[:1] >= b"\x60" and tcp_at(frame) not in (None, 40)
-
-
 def sent_to(record: Record, endpoints: Sequence[Endpoint]) -> bool:
     """Whether the record's packet was sent to one of the endpoints."""
     version = 4 if record.destination.startswith(bytes(10) + b"\xff\xff") else 6
     return any(
         endpoint.address.version == version
-        and endpoint.port == record.destination_port
+        and endpoint.port in (EVERY_PORT, record.destination_port)
         and (endpoint.address.is_unspecified or endpoint.packed == record.destination)
         for endpoint in endpoints
     )

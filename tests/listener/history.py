@@ -21,8 +21,7 @@ from tapfan.logs import Logger
 from tapfan.losses import Reason
 from tapfan.messages import Acknowledgement, Gap, ListenerReport, Stored, read_message
 from tapfan.wire import read_batch, share_number, unpack
-from tests.listener.outgoing import piece, some_records
-from tests.listener.starts import COUNTERS
+from tests.listener.outgoing import NO_PACKETS, piece, some_records
 
 Identity = tuple[str, int]  # of a record: stream and sequence number
 
@@ -186,7 +185,7 @@ class History:
 
     def report(self) -> None:
         """The listener reports, and removes from its spool what is settled."""
-        for report in self.outbox.reports(COUNTERS):
+        for report in self.outbox.reports("capture", NO_PACKETS):
             self._there[self._address].append(report.pack())
 
     def deliver(self, most: int, connection: int = 0) -> None:
@@ -299,7 +298,7 @@ class History:
             if self.outbox.is_empty and not self._spool.has_more:
                 break
         assert self.outbox.is_empty, "not settled"
-        (report,) = self.outbox.reports(COUNTERS)
+        (report,) = self.outbox.reports("capture", NO_PACKETS)
         assert (report.live, report.leftovers) == (True, [])
 
     def left_on_disk(self) -> set[Identity]:

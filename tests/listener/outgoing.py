@@ -10,11 +10,12 @@ from listener.entry import Entry
 from listener.window import Window
 from tapfan.batch import Batch, Records
 from tapfan.losses import Reason
-from tapfan.messages import Acknowledgement, Gap, ListenerReport, read_message
+from tapfan.messages import Acknowledgement, Gap, ListenerReport, PacketCounts, read_message
 from tapfan.wire import batch_message, packed_batch, read_batch, unpack
 
 EPOCH = "0123abcd"
 STREAM = f"local.{EPOCH}"
+NO_PACKETS = PacketCounts()
 NOTHING: Mapping[Reason, int] = MappingProxyType({})
 
 
@@ -83,8 +84,7 @@ def a_report(window: Window) -> ListenerReport:
         captured=window.captured,
         spooled=window.captured - window.end,
         leftovers=[],
-        kernel_drops=0,
-        undecoded=0,
+        packets=NO_PACKETS,
         source="capture",
     )
 

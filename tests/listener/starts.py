@@ -3,14 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from listener.outbox import Counters, Limits, Outbox
+from listener.outbox import Limits, Outbox
 from listener.spool import Spool
 from tapfan.losses import Reason
-from tapfan.messages import ListenerReport
-from tests.listener.outgoing import NOTHING, Piece, acknowledgement_of, piece, some_records
+from tapfan.messages import ListenerReport, PacketCounts, SourceKind
+from tests.listener.outgoing import NO_PACKETS, NOTHING, Piece, acknowledgement_of, piece, some_records
 from tests.listener.spooling import LIMIT, Spools
 
-COUNTERS = Counters("capture", 0, 0)
 MANY = 10**9  # more records and bytes than any test has
 FOR_EVER_S = 10.0**9
 
@@ -41,9 +40,11 @@ class Start:
         """Send all that is not sent yet; gives where the pieces begin and end."""
         return [(piece.first, piece.end) for piece in self.send()]
 
-    def reports(self, counters: Counters = COUNTERS) -> dict[str, ListenerReport]:
+    def reports(
+        self, source: SourceKind = "capture", packets: PacketCounts = NO_PACKETS
+    ) -> dict[str, ListenerReport]:
         """The next report of each stream."""
-        return {report.stream: report for report in self.outbox.reports(counters)}
+        return {report.stream: report for report in self.outbox.reports(source, packets)}
 
     def live_report(self) -> ListenerReport:
         """The next report of the stream that is captured into."""

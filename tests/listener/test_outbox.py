@@ -2,8 +2,7 @@
 
 import pytest
 
-from listener.outbox import Counters
-from tapfan.messages import Acknowledgement, ListenerReport
+from tapfan.messages import Acknowledgement, ListenerReport, PacketCounts
 from tests.listener.outgoing import EPOCH, Piece, acknowledgement_of, an_entry
 from tests.listener.spooling import Spools
 from tests.listener.starts import MANY, Starts
@@ -263,9 +262,9 @@ def test_a_report_says_what_is_sent_and_what_is_settled(starts: Starts) -> None:
     running.add(2, 3)
     running.send()
     running.add(4, 5)
-    (first,) = running.outbox.reports(Counters("capture", 7, 2))
+    (first,) = running.outbox.reports("capture", PacketCounts(seen=9, kernel_drops=7, skipped={"bad_ip": 2}))
     running.outbox.take_acknowledgement(acknowledgement_of(first, 2, 5, {"expired_at_writer": 1}))
-    (second,) = running.outbox.reports(Counters("accept", 8, 3))
+    (second,) = running.outbox.reports("accept", PacketCounts(kernel_drops=8))
     assert first == ListenerReport(
         name="local",
         stream=_FIRST,
@@ -277,11 +276,10 @@ def test_a_report_says_what_is_sent_and_what_is_settled(starts: Starts) -> None:
         captured=14,
         spooled=5,
         leftovers=[],
-        kernel_drops=7,
-        undecoded=2,
+        packets=PacketCounts(seen=9, kernel_drops=7, skipped={"bad_ip": 2}),
         source="capture",
     )
-    changed = {"number": 2, "base": 2, "lost": {"expired_at_writer": 1}, "kernel_drops": 8, "undecoded": 3}
+    changed = {"number": 2, "base": 2, "lost": {"expired_at_writer": 1}, "packets": PacketCounts(kernel_drops=8)}
     assert second == first.model_copy(update=changed | {"source": "accept"})
     assert running.outbox.unsettled == 12
     assert running.sent() == [(5, 9)]
@@ -290,9 +288,9 @@ def test_a_report_says_what_is_sent_and_what_is_settled(starts: Starts) -> None:
 
 def test_the_counters_are_of_the_stream_that_is_captured_into(starts: Starts) -> None:
     starts.start(always=True).add(2)
-    reports = starts.start().reports(Counters("accept", 7, 2))
-    found = [(report.kernel_drops, report.undecoded, report.source) for report in reports.values()]
-    assert found == [(0, 0, "accept"), (7, 2, "accept")]
+    reports = starts.start().reports("accept", PacketCounts(seen=7))
+    found = [(report.packets, report.source) for report in reports.values()]
+    assert found == [(PacketCounts(), "accept"), (PacketCounts(seen=7), "accept")]
 
 
 def test_an_empty_outbox_reports_its_end(starts: Starts) -> None:

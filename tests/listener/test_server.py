@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from structlog.typing import EventDict
 
 from listener import server
 from listener.server import Server
@@ -88,3 +89,14 @@ def test_an_ipv6_wildcard_leaves_the_port_of_ipv4_alone() -> None:
         port = occupied.getsockname()[1]
         with server._listening(Endpoint.parse(f"[::]:{port}")) as listening:
             assert listening.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 1
+
+
+def test_what_was_not_started_holds_nobody_up(occupied: socket.socket, log: Logger, events: list[EventDict]) -> None:
+    endpoint = _of(occupied)
+    occupied.close()
+    made = Server(_settings(endpoint), log, records=False)
+    with socket.create_connection(("127.0.0.1", int(endpoint.partition(":")[2]))):
+        made.look_after()
+        made.stop()
+    assert made.has_stopped()
+    assert events == []

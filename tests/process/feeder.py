@@ -7,13 +7,13 @@ from contextlib import contextmanager
 import numpy as np
 import zmq
 
-from listener.outbox import Counters, Limits, Outbox
+from listener.outbox import Limits, Outbox
 from listener.spool import Spool
 from tapfan import sockets
 from tapfan.batch import Records
 from tapfan.endpoints import packed
 from tapfan.logs import open_log
-from tapfan.messages import Acknowledgement, read_message
+from tapfan.messages import Acknowledgement, PacketCounts, read_message
 from tapfan.wire import unpack
 from tests.process.running import Programs, wait_for
 
@@ -46,7 +46,7 @@ class Feeder:
             message = read_message(unpack(b"".join(frames)))
             assert isinstance(message, Acknowledgement)
             self.outbox.take_acknowledgement(message)
-        for report in self.outbox.reports(Counters("capture", 0, 0)):
+        for report in self.outbox.reports("capture", PacketCounts()):
             sockets.sent(self.socket, report.pack())
         while (unsent := self.outbox.next_unsent()) is not None and sockets.sent(self.socket, unsent):
             self.outbox.mark_sent()

@@ -5,7 +5,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -21,9 +22,12 @@ _PROGRAMS = ["listener", "redis-a", "redis-b", "router", "writer-a", "writer-b"]
 
 
 class Supervised:
-    """The project's own supervisord.conf and tapfan.toml in another folder, on other ports."""
+    """The project's own supervisord.conf and tapfan.toml in another folder, on other ports.
 
-    def __init__(self, folder: Path) -> None:
+    `under`: a command that becomes supervisord; `overrides`: more environment variables.
+    """
+
+    def __init__(self, folder: Path, under: Sequence[str] = (), **overrides: str) -> None:
         self.folder = folder
         self.port = free_port()
         (folder / "run").mkdir()
@@ -35,9 +39,10 @@ class Supervised:
             "TAPFAN_LISTENER__SOURCE": "accept",
             "TAPFAN_WRITERS__A__REDIS": f"redis://127.0.0.1:{free_port()}/0",
             "TAPFAN_WRITERS__B__REDIS": f"redis://127.0.0.1:{free_port()}/0",
+            **overrides,
         }
         self.process = subprocess.Popen(
-            ["supervisord", "-n", "-c", "supervisord.conf"],
+            [*under, "supervisord", "-n", "-c", "supervisord.conf"],
             cwd=folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -90,9 +95,10 @@ class Supervised:
         return bool(ledger["stored"] == records and ledger["in_flight"] == 0 and ledger["balanced"])
 
 
-@pytest.fixture
-def supervised(tmp_path: Path) -> Iterator[Supervised]:
-    made = Supervised(tmp_path)
+@contextmanager
+def supervising(folder: Path, under: Sequence[str] = (), **overrides: str) -> Iterator[Supervised]:
+    """Everything, ready; it is stopped afterwards."""
+    made = Supervised(folder, under, **overrides)
     children: list[psutil.Process] = []
     try:
         wait_for(made.ready, "everything is ready", 40)
@@ -108,6 +114,12 @@ def supervised(tmp_path: Path) -> Iterator[Supervised]:
                 if process.is_running():
                     process.kill()
             made.process.kill()
+
+
+@pytest.fixture
+def supervised(tmp_path: Path) -> Iterator[Supervised]:
+    with supervising(tmp_path) as made:
+        yield made
 
 
 def test_it_runs_stores_restarts_what_dies_and_stops_in_order(supervised: Supervised) -> None:

@@ -7,7 +7,7 @@ from router.house import House, Writer
 from router.lanes import Lane
 from router.status import status
 from router.weights import Weights
-from tapfan.messages import ListenerReport, Stored, WriterReport
+from tapfan.messages import ListenerReport, PacketCounts, Stored, WriterReport
 from tests.router.sharing import STREAM, read_share
 
 ROUTER = "0123abcd"
@@ -21,7 +21,7 @@ def a_house(**weights: float) -> House:
     return House(Weights(weights), writers)
 
 
-def a_listener_report(stream: str = STREAM, **given_fields: Any) -> ListenerReport:
+def a_listener_report(stream: str = STREAM, kernel_drops: int = 0, **given_fields: Any) -> ListenerReport:
     """A report of a stream that is captured into, with these fields, the others 0 or empty."""
     fields: dict[str, Any] = {
         "name": stream.partition(".")[0],
@@ -34,8 +34,7 @@ def a_listener_report(stream: str = STREAM, **given_fields: Any) -> ListenerRepo
         "captured": 0,
         "spooled": 0,
         "leftovers": [],
-        "kernel_drops": 0,
-        "undecoded": 0,
+        "packets": PacketCounts(kernel_drops=kernel_drops),
         "source": "capture",
     }
     return ListenerReport(**fields | given_fields)

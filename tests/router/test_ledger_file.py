@@ -70,7 +70,7 @@ def _a_long_history() -> House:
     _store_all(house, expired=2)
     house.take_listener_report(
         a_listener_report(
-            _LATER, base=25, sent=25, captured=60, spooled=20, kernel_drops=1, undecoded=4, leftovers=[_LEFTOVER]
+            _LATER, base=25, sent=25, captured=60, spooled=20, kernel_drops=1, leftovers=[_LEFTOVER]
         ),
         b"",
         _LONG_S,

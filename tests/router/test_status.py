@@ -6,6 +6,7 @@ import pytest
 
 from router.house import REPORT_PERIOD_S
 from router.status import status
+from tapfan.messages import PacketCounts
 from tests.router.housing import FALL, a_house, a_listener_report, a_writer_report, stored, with_a_stream
 from tests.router.sharing import STREAM, a_batch
 
@@ -102,7 +103,8 @@ def test_reasons_that_nothing_was_lost_for_are_not_told() -> None:
 
 def test_the_status_is_as_the_design_says() -> None:
     house = a_house(a=30, b=70)
-    house.take_listener_report(a_listener_report(captured=1000, kernel_drops=4, undecoded=2), b"", 0.0)
+    packets = PacketCounts(seen=1010, kernel_drops=4, ring_freezes=2, skipped={"fragment": 2, "bad_tcp": 3})
+    house.take_listener_report(a_listener_report(captured=1000, packets=packets), b"", 0.0)
     house.take_batch(a_batch(0, 1000))
     house.take_stored(stored("a", 0, 300), 0.0)
     house.take_stored(stored("b", 0, 690, 10), 0.0)
@@ -149,7 +151,15 @@ def test_the_status_is_as_the_design_says() -> None:
                 "health": "up",
                 "captured": 1000,
                 "kernel_drops": 4,
-                "undecoded": 2,
+                "packets": {
+                    "seen": 1010,
+                    "records": 1000,
+                    "kernel_drops": 4,
+                    "skipped": {"fragment": 2, "bad_tcp": 3},
+                    "malformed": 3,
+                    "unread": 1,
+                    "ring_freezes": 2,
+                },
                 "stored": 990,
                 "in_flight": 0,
                 "spooled": 0,

@@ -81,6 +81,17 @@ def test_each_process_is_named_with_what_it_does(configure: Configure) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("own", "told"), [(0, []), (65_534, []), (1000, ["user = 'nobody': to be started by root or by that user"])]
+)
+def test_who_may_start_what_becomes_another_user_is_a_note(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, own: int, told: list[str]
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: own)
+    settings = load(configure(f'user = "nobody"\n[listener]\nsource = "accept"\n{WRITERS}'))
+    assert [note for note in check(settings)["notes"] if "nobody" in note] == told
+
+
 def test_forwarding_is_named_with_its_upstream(configure: Configure) -> None:
     port = _closed_port()
     listener = f'listen = ["[::1]:{port}"]\nsource = "accept"\nserve = "forward"\nupstream = "backend:80"'

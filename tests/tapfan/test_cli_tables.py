@@ -35,6 +35,7 @@ def _status(**changes: Any) -> dict[str, Any]:
         "health": "up",
         "captured": 987_654_321,
         "kernel_drops": 12_345,
+        "packets": {"seen": 987_666_666, "skipped": {}},
         "stored": 987_153_087,
         "in_flight": 500_000,
         "spooled": 0,
@@ -112,6 +113,13 @@ def test_a_listener_that_is_not_up_says_why(health: str, reason: str) -> None:
     status = _status()
     status["listeners"]["local"]["health"] = health
     assert any(line.startswith(f"local is {health}: {reason}") for line in _lines(tables.status, status))
+
+
+def test_what_was_skipped_is_told_by_reason() -> None:
+    status = _status()
+    status["listeners"]["local"]["packets"]["skipped"] = {"fragment": 1_200, "bad_tcp": 34}
+    line = "local saw 987,666,666 packets, and skipped 1,234 of them: fragment 1,200, bad tcp 34"
+    assert line in _lines(tables.status, status, width=40)
 
 
 def test_where_nothing_is_lost_nothing_is_said_of_it() -> None:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapfan.endpoints import Endpoint, address_text, packed
+from tapfan.endpoints import EVERY_PORT, Endpoint, address_text, packed
 
-ports = st.integers(1, 65_535)
+ports = st.integers(0, 65_535)  # 0: every port
 ip_addresses = st.ip_addresses()
 
 
@@ -28,6 +28,9 @@ def test_an_endpoint_is_read_back_from_its_text(
         ("0.0.0.0:1", "0.0.0.0", 1),
         ("[::1]:65535", "::1", 65_535),
         ("[2001:DB8:0:0::1]:80", "2001:db8::1", 80),
+        ("192.0.2.1:*", "192.0.2.1", EVERY_PORT),
+        ("0.0.0.0:*", "0.0.0.0", EVERY_PORT),
+        ("[::]:*", "::", EVERY_PORT),
     ],
 )
 def test_an_endpoint_has_an_address_and_a_port(text: str, address: str, port: int) -> None:
@@ -46,6 +49,11 @@ def test_an_endpoint_has_an_address_and_a_port(text: str, address: str, port: in
         "127.0.0.1:65536",
         "127.0.0.1:100000",
         "127.0.0.1:-1",
+        "127.0.0.1:**",
+        "127.0.0.1:*0",
+        "*:9000",
+        "*:*",
+        "*",
         "127.0.0.1:http",
         "127.0.0.1:9000 ",
         "127.0.0.1:9000\n",
@@ -62,14 +70,21 @@ def test_an_endpoint_has_an_address_and_a_port(text: str, address: str, port: in
     ],
 )
 def test_what_is_no_endpoint_is_refused_with_examples(text: str) -> None:
-    with pytest.raises(ValueError, match=r'such as "127\.0\.0\.1:9000" or "\[::1\]:9000"'):
+    examples = r'such as "127\.0\.0\.1:9000" or "\[::1\]:9000", or \* for every port, such as "127\.0\.0\.1:\*"'
+    with pytest.raises(ValueError, match=examples):
         Endpoint.parse(text)
 
 
-@given(st.one_of(st.text(), st.text("0123456789abcdef:.[]% ")))
+@pytest.mark.parametrize("text", ["192.0.2.1:*", "0.0.0.0:*", "[::]:*", "[2001:db8::1]:*"])
+def test_every_port_is_written_as_it_is_read(text: str) -> None:
+    assert str(Endpoint.parse(text)) == text
+
+
+@given(st.one_of(st.text(), st.text("0123456789abcdef:.[]%* ")))
 def test_whatever_is_written_is_read_or_refused(text: str) -> None:
     with suppress(ValueError):
-        assert 1 <= Endpoint.parse(text).port <= 65_535
+        endpoint = Endpoint.parse(text)
+        assert 1 <= endpoint.port <= 65_535 or (endpoint.port == EVERY_PORT and text.endswith(":*"))
 
 
 @given(ip_addresses)

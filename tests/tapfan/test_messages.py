@@ -15,10 +15,12 @@ from tapfan.messages import (
     ListenerReport,
     Mark,
     Message,
+    PacketCounts,
     Stored,
     WriterReport,
     read_message,
 )
+from tapfan.skips import SKIP_REASONS
 from tapfan.wire import MAX_SEQUENCE, STREAM_FORM, WireError, unpack
 from tests.tapfan.strategies import anything, nested
 
@@ -27,6 +29,13 @@ streams = st.from_regex(STREAM_FORM, fullmatch=True)
 epochs = st.from_regex("[0-9a-f]{8}", fullmatch=True)
 sequences = st.integers(0, MAX_SEQUENCE)
 counts = st.integers(0, 2**63 - 1)
+_PACKET_COUNTS = st.builds(
+    PacketCounts,
+    seen=counts,
+    kernel_drops=counts,
+    ring_freezes=counts,
+    skipped=st.dictionaries(st.sampled_from(SKIP_REASONS), counts),
+)
 texts = st.text(max_size=500)
 reasons: st.SearchStrategy[Reason] = st.sampled_from(REASONS)
 losses: st.SearchStrategy[dict[Reason, int]] = st.dictionaries(reasons, counts)
@@ -49,9 +58,8 @@ def _listener_reports(draw: st.DrawFn) -> ListenerReport:
         captured=captured,
         spooled=captured - unspooled,
         leftovers=draw(st.lists(streams, max_size=3)),
-        kernel_drops=draw(counts),
-        undecoded=draw(counts),
-        source=draw(st.sampled_from(["capture", "accept"])),
+        packets=draw(_PACKET_COUNTS),
+        source=draw(st.sampled_from(["capture", "accept", "file"])),
     )
 
 
@@ -104,8 +112,7 @@ REPORT: dict[str, Any] = {
     "captured": 5,
     "spooled": 1,
     "leftovers": ["local.00000001"],
-    "kernel_drops": 0,
-    "undecoded": 0,
+    "packets": {"seen": 9, "kernel_drops": 1, "ring_freezes": 1, "skipped": {"truncated": 3}},
     "source": "capture",
 }
 GAP: dict[str, Any] = {"kind": "gap", "stream": "local.0a1b2c3d", "first": 3, "end": 4, "reason": "expired_in_spool"}

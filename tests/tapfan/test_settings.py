@@ -32,6 +32,7 @@ def test_what_is_not_configured_has_its_default(configure: Configure, tmp_path: 
     assert (settings.ttl, settings.layout, settings.run_dir) == (300.0, "record", tmp_path / "run")
     assert settings.listener.listen == (Endpoint.parse("127.0.0.1:9000"),)
     assert (settings.listener.source, settings.listener.serve, settings.listener.linger) == ("auto", "discard", 0.02)
+    assert (settings.listener.only, settings.listener.tunnels) == ("all", False)
     assert (settings.listener.spool, settings.listener.spool_bytes) == ("overflow", 2**30)
     assert (settings.listener.window_records, settings.listener.window_bytes) == (500_000, 32 * 2**20)
     assert (settings.router.rise, settings.router.fall) == (2, 3)
@@ -95,6 +96,25 @@ def test_every_key_is_read(configure: Configure, tmp_path: Path) -> None:
     assert settings.endpoint("records") == "tcp://127.0.0.1:7001"
     assert settings.endpoint("shares") == f"ipc://{tmp_path}/elsewhere/run/shares.ipc"
     assert settings.endpoint("control") == "tcp://127.0.0.1:7003"
+
+
+@pytest.mark.parametrize("source", ["auto", "capture"])
+def test_every_port_can_be_captured_where_nothing_is_served(configure: Configure, source: str) -> None:
+    listener = load(
+        configure(
+            f"""
+            [listener]
+            listen = ["0.0.0.0:*", "192.0.2.1:80", "[2001:db8::1]:*"]
+            source = "{source}"
+            serve = "none"
+            only = "syn"
+            tunnels = true
+            """
+            + WRITERS
+        )
+    ).listener
+    assert [str(endpoint) for endpoint in listener.listen] == ["0.0.0.0:*", "192.0.2.1:80", "[2001:db8::1]:*"]
+    assert (listener.only, listener.tunnels) == ("syn", True)
 
 
 def test_relative_paths_begin_at_the_file(
@@ -163,6 +183,31 @@ def test_relative_paths_begin_at_the_file(
         ),
         ('[listener]\nserve = "forward"\nlisten = ["[::]:1"]\nupstream = "[::1]:1"', "is one of listen"),
         ('[listener]\nsource = "accept"\nserve = "none"', 'source = "accept" needs serve = "discard" or "forward"'),
+        (
+            '[listener]\nlisten = ["127.0.0.1:1", "[::]:*"]',
+            'listener: serve = "discard": [::]:* of listen is every port, which cannot be served; name one port, or '
+            'set serve = "none"',
+        ),
+        (
+            '[listener]\nserve = "forward"\nupstream = "h:1"\nlisten = ["127.0.0.1:*"]',
+            'listener: serve = "forward": 127.0.0.1:* of listen is every port, which cannot be served',
+        ),
+        (
+            '[listener]\nsource = "accept"\nlisten = ["127.0.0.1:*"]',
+            'listener: listen: 127.0.0.1:* is every port, which source = "accept" cannot serve; name one port, or set '
+            'source = "capture" and serve = "none"',
+        ),
+        ('[listener]\nlisten = ["[::ffff:127.0.0.1]:*"]', "must be the IPv4 address itself: 127.0.0.1:*"),
+        ('[listener]\nonly = "fin"', "listener.only = 'fin': Input should be 'all' or 'syn'"),
+        ('[listener]\ntunnels = "some"', "listener.tunnels = 'some': Input should be a valid boolean"),
+        (
+            '[listener]\nsource = "accept"\nonly = "syn"',
+            'listener: only = "syn": with source = "accept", which sees no packets, must be "all"; or set source =',
+        ),
+        (
+            '[listener]\nsource = "accept"\ntunnels = true',
+            'listener: tunnels = true: with source = "accept", which sees no packets, must be false; or set source =',
+        ),
         ("[listener]\nlinger = 0", "listener.linger = 0: Input should be greater than or equal to 0.001"),
         ("[listener]\nlinger = 1", "listener.linger = 1: Input should be less than or equal to 0.5"),
         ("[listener]\nbatch_records = 0", "listener.batch_records = 0: Input should be greater than or equal to 1"),

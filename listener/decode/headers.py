@@ -1,0 +1,97 @@
+"""Rows of IP and TCP headers, all of one kind, as columns of records.
+
+Layouts: RFC 791, RFC 8200, RFC 9293. Rows may be views with any strides, of one dimension or two; columns are copies.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from listener.decode.protocols import TCP, TCP_BYTES
+from tapfan.batch import Column, Records
+from tapfan.endpoints import IPV4_MAPPED_PREFIX
+
+IPV4_BYTES, IPV6_BYTES = 20, 40  # the fixed part
+_MAPPED_WORD = int.from_bytes(IPV4_MAPPED_PREFIX[8:], "little")
+# Of an IPv4 header's bytes 6 to 9, read as one little-endian word: no fragment, and the protocol TCP.
+_WHOLE_MASK, _WHOLE_TCP = 0xFF00FF3F, TCP << 24
+
+Rows = NDArray[np.void]
+
+
+@lru_cache(maxsize=32)
+def layout(version: int, header: int) -> np.dtype[np.void]:
+    """An IP header of `header` bytes, and the TCP header behind it as far as the flags."""
+    fields = {
+        "first_byte": ("u1", 0),
+        "source_port": (">u2", header),
+        "destination_port": (">u2", header + 2),
+        "data_offset": ("u1", header + 12),
+        "flags": ("u1", header + 13),
+    }
+    if version == 4:
+        fields |= {"length": (">u2", 2), "fragment_to_protocol": ("<u4", 6)}
+        fields |= {"source": ("<u4", 12), "destination": ("<u4", 16)}
+    else:
+        fields |= {"length": (">u2", 4), "following": ("u1", 6)}
+        fields |= {"source": ("V16", 8), "destination": ("V16", 24)}
+    return np.dtype(
+        {
+            "names": list(fields),
+            "formats": [form for form, _ in fields.values()],
+            "offsets": [offset for _, offset in fields.values()],
+            "itemsize": header + TCP_BYTES,
+        }
+    )
+
+
+def are_plain(rows: Rows, version: int, header: int) -> NDArray[np.bool_]:
+    """Which rows are whole TCP packets whose headers agree with each other. An IPv6 header has 40 bytes here."""
+    offset = rows["data_offset"]
+    plain = offset >= 0x50
+    if version == 4:
+        plain &= rows["fragment_to_protocol"] & _WHOLE_MASK == _WHOLE_TCP
+    else:
+        plain &= rows["following"] == TCP
+    # What IPv6 calls its length leaves its header out. A length of 0 (BIG TCP) says nothing: not plain.
+    least = np.uint16(header if version == 4 else 0)
+    plain &= rows["length"].astype(np.uint16) >= ((offset & 0xF0) >> 2) + least
+    return plain
+
+
+def records(rows: Rows, timestamp: Column, segments: Column) -> Records:
+    """The records of rows that are plain; timestamp and segments are the columns of the same packets, not copied."""
+    return Records(
+        timestamp,
+        addresses(rows["source"].reshape(-1)),
+        addresses(rows["destination"].reshape(-1)),
+        rows["source_port"].reshape(-1).astype(np.uint16),
+        rows["destination_port"].reshape(-1).astype(np.uint16),
+        np.array(rows["flags"]).reshape(-1),
+        segments,
+    )
+
+
+def addresses(field: Column) -> Column:
+    """Addresses in a record's form: shape (n, 16), IPv4 mapped into IPv6; one for all where all are the same."""
+    if len(field) and (field == field[0]).all():
+        return np.broadcast_to(_addresses(field[:1]), (len(field), 16))
+    return _addresses(field)
+
+
+def _addresses(field: Column) -> Column:
+    if field.dtype.itemsize == 16:
+        return np.ascontiguousarray(field).view(np.uint8).reshape(-1, 16)
+    words = np.empty((len(field), 4), "<u4")
+    words[:, :2] = 0
+    words[:, 2] = _MAPPED_WORD
+    words[:, 3] = field
+    return words.view(np.uint8)
+
+
+def segments(gso_type: Column, gso_size: Column, payload: Column) -> Column:
+    """How many wire segments the kernel had merged into each packet: its payload by their size, at least 1."""
+    merged = (gso_type > 0) & (gso_size > 0)
+    counts = -(-payload.astype(np.int64) // np.maximum(gso_size.astype(np.int64), 1))
+    return np.where(merged, np.clip(counts, 1, 65_535), 1).astype(np.uint16)
