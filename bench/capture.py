@@ -16,7 +16,11 @@ _SECONDS = 5.0
 
 def capture(space: Namespace) -> list[bool]:
     """Capturing and decoding."""
-    figures = _listener_alone(space, _RATE, {})
+    return [met for mixed in (False, True) for met in _at_full_speed(space, mixed)]
+
+
+def _at_full_speed(space: Namespace, mixed: bool) -> list[bool]:
+    figures = _listener_alone(space, _RATE, {}, mixed)
     return [
         asked("us of CPU a packet", figures["cpu_us"], 0.15),
         asked("warnings of kernel drops", figures["drops"], 0),
@@ -30,7 +34,7 @@ def spool(space: Namespace) -> list[bool]:
     return [asked("warnings of kernel drops", figures["drops"], 0)]
 
 
-def _listener_alone(space: Namespace, rate: float, options: dict[str, object]) -> dict[str, float]:
+def _listener_alone(space: Namespace, rate: float, options: dict[str, object], mixed: bool = False) -> dict[str, float]:
     with folder() as path:
         programs = Programs(Path(path), listener=listener_options(space) | options, netns=space.name)
         sink = subprocess.Popen([sys.executable, "-m", "bench.sink", programs.endpoint("records")])
@@ -39,7 +43,7 @@ def _listener_alone(space: Namespace, rate: float, options: dict[str, object]) -
             wait_for(lambda: "event=ready" in programs.log("listener"), "the listener is ready")
             listener = process(programs, "listener")
             before_s = cpu_s(listener)
-            load = send(space, rate, _SECONDS)
+            load = send(space, rate, _SECONDS, mixed)
             time.sleep(1)
             cpu_us = (cpu_s(listener) - before_s) * 1e6 / load["sent"]
             programs.stop("listener")
@@ -49,5 +53,6 @@ def _listener_alone(space: Namespace, rate: float, options: dict[str, object]) -
             sink.kill()
             sink.wait()
     told = "".join(f", {key} = {value}" for key, value in options.items())
+    told += ", IPv4 and IPv6 of all lengths" if mixed else ""
     print(f"listener{told}, {load['sent'] / load['seconds']:,.0f} packets/s over veth:")
     return {"cpu_us": cpu_us, "drops": drops}

@@ -14,12 +14,17 @@ from tests.process.running import Programs
 
 def listener_options(space: Namespace) -> dict[str, object]:
     """The configuration's [listener]: capturing what comes into the namespace."""
-    return {"listen": [f"{space.address}:9000"], "source": "capture", "serve": "none", "interface": space.inside}
+    listen = [f"{space.address}:9000", f"[{space.address6}]:9000"]
+    return {"listen": listen, "source": "capture", "serve": "none", "interface": space.inside}
 
 
-def send(space: Namespace, rate: float, seconds: float) -> dict[str, float]:
-    """Offer the rate by two senders, as one core does not reach the highest; gives what they sent."""
-    command = [sys.executable, "-m", "bench.sender", space.outside, space.address, "9000"]
+def send(space: Namespace, rate: float, seconds: float, mixed: bool = False) -> dict[str, float]:
+    """Offer the rate by two senders, as one core does not reach the highest; gives what they sent.
+
+    Plain ACKs of IPv4, or, mixed, of both families and with payloads up to full segments.
+    """
+    command = [sys.executable, "-m", "bench.sender", space.outside, "9000", space.address]
+    command += [space.address6] if mixed else []
     command += ["--rate", str(rate / 2), "--seconds", str(seconds)]
     senders = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
     loads = [json.loads(sender.communicate()[0]) for sender in senders]
@@ -49,6 +54,14 @@ def folder() -> "tempfile.TemporaryDirectory[str]":
 
 def asked(what: str, measured: float, most: float) -> bool:
     """Print a figure and whether it is as small as asked."""
-    met = measured <= most
-    print(f"  {'met   ' if met else 'MISSED'} {what}: {measured:.3f}, asked: at most {most:g}")
+    return _told(what, measured, f"at most {most:g}", measured <= most)
+
+
+def asked_least(what: str, measured: float, least: float) -> bool:
+    """Print a figure and whether it is as large as asked."""
+    return _told(what, measured, f"at least {least:g}", measured >= least)
+
+
+def _told(what: str, measured: float, wanted: str, met: bool) -> bool:
+    print(f"  {'met   ' if met else 'MISSED'} {what}: {measured:.3f}, asked: {wanted}")
     return met

@@ -25,6 +25,8 @@ _DRAIN_POLL_S = 0.01
 _DRAIN_S = 0.05  # beyond the linger, for what was captured just before the stop
 _SILENCE_S = 3 * _REPORT_PERIOD_S  # a router that answers no report for so long is not waited for at a stop
 _LOOK_RECORDS = 4 * MAX_RECORDS  # taken from the source before what has come from the router is looked at
+# Of one that can wait: with what a last chunk of a file adds, they are one batch, so that none has to be spooled.
+_WAITING_RECORDS = MAX_RECORDS // 2
 
 
 Opener = Callable[[ListenerSettings, Logger], tuple[Source, Server | None]]
@@ -115,11 +117,13 @@ class Listener:
         """Take no more, and deliver what was captured; what cannot be delivered now is kept for the next start."""
         if self._server:
             self._server.stop()
-        deadline = time.monotonic() + self._settings.linger + _DRAIN_S
+        still_s = 0.0 if self._source.has_ended else self._settings.linger + _DRAIN_S
+        deadline = time.monotonic() + still_s
         while time.monotonic() < deadline or (self._server and not self._server.has_stopped()):
             time.sleep(_DRAIN_POLL_S)
             self._read()
         self._read()
+        self._count()
         self._reads = False
         now = time.monotonic()
         deadline = now + self._settings.grace
@@ -146,7 +150,8 @@ class Listener:
         """Take what the source has as the next batches; gives how many records."""
         parts = []
         taken = 0
-        while self._may_read() and taken < _LOOK_RECORDS and (records := self._source.read()) is not None:
+        most = _WAITING_RECORDS if self._source.can_wait else _LOOK_RECORDS
+        while self._may_read() and taken < most and (records := self._source.read()) is not None:
             parts.append(records)
             taken += len(records)
         if taken:
@@ -184,12 +189,16 @@ class Listener:
     def _report(self) -> None:
         self._next_report_s = time.monotonic() + _REPORT_PERIOD_S
         if self._reads:
-            had, self._packets = self._packets, self._source.counts()
-            if drops := self._packets.kernel_drops - had.kernel_drops:
-                self._repeated.warn("kernel_drops", packets=drops, then="more ring_bytes may help")
+            self._count()
         for report in self._outbox.reports(self._source.kind, self._packets):
             if not sockets.sent(self._socket, report.pack()):
                 self._next_report_s = 0.0
             elif report.live:
                 self._is_known = True
         self._repeated.tell()
+
+    def _count(self) -> None:
+        """Take what the source has counted; tells of packets that the kernel dropped."""
+        had, self._packets = self._packets, self._source.counts()
+        if drops := self._packets.kernel_drops - had.kernel_drops:
+            self._repeated.warn("kernel_drops", packets=drops, then="more ring_bytes may help")

@@ -67,7 +67,7 @@ def open_source(settings: ListenerSettings, log: Logger) -> tuple[Source, Server
         listen=_listen(settings),
         serve=settings.serve,
         interfaces=",".join(capture.interfaces),
-        ring_bytes=settings.ring_bytes * len(capture.interfaces),
+        ring_bytes=capture.ring_bytes,
     )
     if settings.serve == "none":
         return capture, None

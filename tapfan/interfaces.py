@@ -6,13 +6,15 @@ import psutil
 
 from tapfan.endpoints import Endpoint
 from tapfan.program import CannotRunError
+from tapfan.values import ALL_INTERFACES
 
 LOOPBACK = "lo"
-ALL = "any"  # as tcpdump calls it; every interface, also those that come later
 
 
-def choose(endpoints: Sequence[Endpoint], named: str | None) -> list[str]:
-    """The named interface, else those with the endpoints' addresses, or ALL for a wildcard. Raises CannotRunError.
+def choose(endpoints: Sequence[Endpoint], named: Sequence[str] | None) -> list[str]:
+    """The named interfaces, else those with the endpoints' addresses, or all of them for a wildcard address.
+
+    Raises CannotRunError.
 
     Loopback is always among them: what this host sends to an address of its own goes there.
     """
@@ -21,11 +23,12 @@ def choose(endpoints: Sequence[Endpoint], named: str | None) -> list[str]:
         for interface, entries in psutil.net_if_addrs().items()
     }
     if named is not None:
-        if named not in addresses:
-            raise CannotRunError(f"there is no interface {named!r}; there are: {', '.join(sorted(addresses))}")
-        return [named]
+        unknown = next((name for name in named if name not in (*addresses, ALL_INTERFACES)), None)
+        if unknown is not None:
+            raise CannotRunError(f"there is no interface {unknown!r}; there are: {', '.join(sorted(addresses))}")
+        return list(named)
     if any(endpoint.address.is_unspecified for endpoint in endpoints):
-        return [ALL]
+        return [ALL_INTERFACES]
     up = {interface for interface, state in psutil.net_if_stats().items() if state.isup}
     chosen = {LOOPBACK} & up
     for endpoint in endpoints:

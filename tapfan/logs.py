@@ -27,7 +27,7 @@ def open_log(program: str) -> Logger:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=lambda: structlog.WriteLogger(sys.stderr),  # as it is then: a progress bar puts itself in front
     )
     logger: Logger = structlog.get_logger(program=program)
     return logger

@@ -7,7 +7,8 @@ from array import array
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from tapfan.interfaces import ALL, LOOPBACK
+from tapfan.interfaces import LOOPBACK
+from tapfan.values import ALL_INTERFACES
 
 _SIOCETHTOOL = 0x8946
 _GET_FLAGS, _GET_GRO = 0x25, 0x2B
@@ -32,11 +33,11 @@ def read(interface: str) -> Offloads | None:
 
 
 def of_captured(interfaces: Collection[str]) -> dict[str, Offloads]:
-    """Those of the interfaces to capture on, ALL for every one, as far as they tell.
+    """Those of the interfaces to capture on, ALL_INTERFACES for every one, as far as they tell.
 
     Not of loopback, where nothing is merged on its way in: what goes there has never been split.
     """
-    names = {name for _, name in socket.if_nameindex()} if ALL in interfaces else set(interfaces)
+    names = {name for _, name in socket.if_nameindex()} if ALL_INTERFACES in interfaces else set(interfaces)
     found = ((name, read(name)) for name in sorted(names - {LOOPBACK}))
     return {name: offloads for name, offloads in found if offloads is not None}
 

@@ -18,6 +18,7 @@ from tapfan.wire import MAX_RECORDS
 DEFAULT_FILE = Path("tapfan.toml")
 MAX_WRITERS = 1_000
 _PREFIX = "TAPFAN_"
+_LISTS = ("listen", "interface")  # in a variable, separated by commas
 _FILE_VARIABLE = "TAPFAN_CONFIG"
 _MAX_SOCKET_PATH = 107  # bytes, of sockaddr_un
 
@@ -56,7 +57,8 @@ class ListenerSettings(_Section):
     listen: Annotated[tuple[ListenEndpoint, ...], Field(min_length=1, max_length=1000)] = (
         Endpoint.parse("127.0.0.1:9000"),
     )
-    interface: Annotated[str, Field(min_length=1, max_length=15)] | None = None
+    interface: Annotated[tuple[str, ...], BeforeValidator(values.interfaces)] | None = None
+    fanout: Annotated[WholeNumber, Field(ge=1, le=65_535)] | None = None
     source: Literal["auto", "capture", "accept"] = "auto"
     serve: Literal["discard", "forward", "none"] = "discard"
     only: Only = "all"
@@ -266,7 +268,7 @@ def _override(content: dict[str, Any], environment: Mapping[str, str]) -> dict[P
             place = (*place, step)
         if not isinstance(inside, dict):
             raise SettingsError(f"the environment variable {variable} names a list; name one entry and its key")
-        inside[key] = value.split(",") if key == "listen" else value
+        inside[key] = value.split(",") if key in _LISTS else value
         overridden[*place, key] = variable
     return overridden
 

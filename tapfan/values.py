@@ -14,6 +14,9 @@ from tapfan import durations
 from tapfan.endpoints import Endpoint
 
 MAX_WEIGHT = 1_000_000_000
+ALL_INTERFACES = "any"  # as tcpdump calls them; also those that come later
+_MAX_INTERFACE_NAME = 15
+_INTERFACES_VALID = f'the name of an interface, such as "eth0", a list of them, or {ALL_INTERFACES!r}'
 _REDIS_SCHEMES = ("redis", "rediss", "unix")
 _REDIS_OPTIONS = {
     *("db", "username", "password"),
@@ -52,6 +55,18 @@ def count(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError("must be a whole number")
     return value
+
+
+def interfaces(value: Any) -> tuple[str, ...]:
+    """Names of interfaces: one, or a list of different ones; ALL stands for itself only."""
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list | tuple) or not names:
+        raise ValueError(f"must be {_INTERFACES_VALID}")
+    if not all(isinstance(name, str) and 1 <= len(name) <= _MAX_INTERFACE_NAME for name in names):
+        raise ValueError(f"must be {_INTERFACES_VALID}; a name has 1 to {_MAX_INTERFACE_NAME} characters")
+    if len(set(names)) < len(names) or (ALL_INTERFACES in names and len(names) > 1):
+        raise ValueError(f"must be {_INTERFACES_VALID}, each once, and {ALL_INTERFACES!r} alone")
+    return tuple(names)
 
 
 def folder(value: Any) -> Path:

@@ -18,7 +18,7 @@ from listener.decode.packets import Packets
 from listener.decode.protocols import ETH_IPV4, ETH_IPV6, TCP_BYTES
 from tapfan.batch import Column, Records
 
-TOGETHER = 16  # blocks decoded at once: what the processor's cache holds
+TOGETHER = 64  # blocks decoded at once: as many as a linger brings at the highest rates
 BUFFER_BYTES = TOGETHER * BLOCK_BYTES + SPARE_BYTES
 
 _PACKETS, _FIRST, _LENGTH = 12 // 4, 16 // 4, 20 // 4  # of tpacket_block_desc, in words

@@ -8,6 +8,7 @@ import mmap
 import os
 import socket
 import struct
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from listener.capture.filter import Instruction
-from tapfan.interfaces import ALL
+from tapfan.values import ALL_INTERFACES
 
 # Small ones: a block is handed over after a while even if it is nearly empty, and is not filled while it waits to be
 # read. Many of them let a reader that is held up be late by seconds, however few packets come.
@@ -24,6 +25,9 @@ BLOCK_BYTES = 2**16
 _SOL_PACKET = 263
 _PACKET_RX_RING, _PACKET_STATISTICS, _PACKET_VERSION = 5, 6, 10
 _PACKET_VNET_HDR, _PACKET_IGNORE_OUTGOING = 15, 23
+_PACKET_FANOUT = 18
+# By connection; to another member when a ring is full; of the whole group, as the sockets' own option is not heeded.
+_FANOUT_HASH, _FANOUT_ROLLOVER, _FANOUT_IGNORE_OUTGOING = 0, 0x1000, 0x4000
 _SO_ATTACH_FILTER = 26
 _TPACKET_V3 = 2
 _ETH_P_ALL = 3
@@ -43,13 +47,22 @@ class Statistics(NamedTuple):
 
 
 class Ring:
-    """The ring of one interface, or of ALL. Raises OSError, PermissionError without CAP_NET_RAW.
+    """The ring of one interface, or of ALL_INTERFACES. Raises OSError, PermissionError without CAP_NET_RAW.
 
     Packets that pass the filter are held in `ring_bytes` of memory, which cannot be swapped; a block is handed
-    over when it is full or `retire_ms` after its first packet.
+    over when it is full or `retire_ms` after its first packet. With `fanout`, the interface's packets are shared out
+    among all rings with that number, each connection's to the same one while they stay the same. What has come in
+    before `since_ns` is not for this ring: the others of its group have it.
     """
 
-    def __init__(self, interface: str, program: Sequence[Instruction], ring_bytes: int, retire_ms: int) -> None:
+    def __init__(
+        self,
+        interface: str,
+        program: Sequence[Instruction],
+        ring_bytes: int,
+        retire_ms: int,
+        fanout: int | None = None,
+    ) -> None:
         self.interface = interface
         self._blocks = max(2, ring_bytes // BLOCK_BYTES)
         self._next = 0
@@ -61,16 +74,24 @@ class Ring:
             self._option(_PACKET_VERSION, _TPACKET_V3)
             self._option(_PACKET_IGNORE_OUTGOING, 1)
             self._option(_PACKET_VNET_HDR, 1)
-            size = self._blocks * BLOCK_BYTES
-            request = (BLOCK_BYTES, self._blocks, _FRAME_BYTES, size // _FRAME_BYTES, retire_ms, 0, 0)
+            request = (BLOCK_BYTES, self._blocks, _FRAME_BYTES, self.size // _FRAME_BYTES, retire_ms, 0, 0)
             self._socket.setsockopt(_SOL_PACKET, _PACKET_RX_RING, struct.pack("7I", *request))
-            self._map = mmap.mmap(self._socket.fileno(), size)
+            self._map = mmap.mmap(self._socket.fileno(), self.size)
             self._content = np.frombuffer(self._map, np.uint8).reshape(self._blocks, BLOCK_BYTES)
             self._status = self._content.view(np.uint32)[:, _STATUS // 4]
             self._index = self._bind()
+            self.since_ns = 0
+            if fanout is not None:
+                self.since_ns = time.time_ns()  # a member must be bound first, and then gets all packets until it joins
+                self._join(fanout)
         except BaseException:
             self._socket.close()
             raise
+
+    @property
+    def size(self) -> int:
+        """Its memory in bytes."""
+        return self._blocks * BLOCK_BYTES
 
     def fileno(self) -> int:
         """Readable when a block is handed over."""
@@ -118,7 +139,7 @@ class Ring:
 
     def _bind(self) -> int:
         """Begin to capture; gives the interface's index, 0 for ALL, which Python's own bind has no name for."""
-        if self.interface != ALL:
+        if self.interface != ALL_INTERFACES:
             self._socket.bind((self.interface, _ETH_P_ALL))
             return socket.if_nametoindex(self.interface)
         address = struct.pack("=HHiHBB8s", socket.AF_PACKET, socket.htons(_ETH_P_ALL), 0, 0, 0, 0, b"")
@@ -126,6 +147,11 @@ class Ring:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
         return 0
+
+    def _join(self, fanout: int) -> None:
+        """Share the interface's packets with others. A group's number is valid for one interface."""
+        group = (fanout + 2 * self._index) % 2**16  # other rings of this listener may have the next one
+        self._option(_PACKET_FANOUT, group | (_FANOUT_HASH | _FANOUT_ROLLOVER | _FANOUT_IGNORE_OUTGOING) << 16)
 
     def _option(self, name: int, value: int) -> None:
         self._socket.setsockopt(_SOL_PACKET, name, value)

@@ -41,7 +41,10 @@ def decode(packets: Packets, tunnels: bool = False) -> Decoded:
             parts.append(records)
             rows = rows[~plain]
         unread.append(rows)
-    records, skipped = walk(packets[np.concatenate([*unread, rest])], tunnels)
+    rest = np.concatenate([*unread, rest])
+    if parts and not len(rest):
+        return Decoded(Records.concatenate(parts))
+    records, skipped = walk(packets[rest], tunnels)
     return Decoded(Records.concatenate([*parts, records]), skipped)
 
 

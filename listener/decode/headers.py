@@ -82,7 +82,7 @@ def addresses(field: Column) -> Column:
 
 def _addresses(field: Column) -> Column:
     if field.dtype.itemsize == 16:
-        return np.ascontiguousarray(field).view(np.uint8).reshape(-1, 16)
+        return np.array(field, order="C").view(np.uint8).reshape(-1, 16)
     words = np.empty((len(field), 4), "<u4")
     words[:, :2] = 0
     words[:, 2] = _MAPPED_WORD

@@ -6,7 +6,7 @@ from listener.decode.frames import SPARE_BYTES
 from listener.files.errors import CaptureFileError
 from listener.files.source import Source
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 22
 
 
 class Buffer:

@@ -24,7 +24,7 @@ class CaptureFile:
     """
 
     def __init__(self, name: str, descriptor: Descriptor) -> None:
-        self.skipped: Skipped = Counter()
+        self.skipped = Skipped()
         self._name = name
         self._descriptor = descriptor
         with _reading(name):

@@ -98,9 +98,10 @@ class Packets:
         links = self._interfaces.links(self._interface[packets])
         supported = links != UNSUPPORTED
         usable = supported & known
-        for reason, those in _left_out(supported, known):
-            if those.any():
-                skipped[reason] += int(those.sum())
+        if not supported.all():
+            skipped["link_type"] += int((~supported).sum())
+        if not known.all() and (untimed := int((supported & ~known).sum())):
+            skipped["no_timestamp"] += untimed
         for link in np.unique(links[usable]):
             those = usable & (links == link)
             chosen = packets[those]

@@ -157,6 +157,11 @@ def laid_out(frames: Sequence[Frame], noise: int = 0, stale: Sequence[Frame] = (
 
     Where it writes nothing, there is `noise` and, in each block, what it wrote of the `stale` packets a lap before.
     """
+    return in_blocks(_split(frames), noise, stale)
+
+
+def _split(frames: Sequence[Frame]) -> list[list[Frame]]:
+    """As many as fit in a block, for each."""
     parts: list[list[Frame]] = [[]]
     used = _FIRST_AT
     for frame in frames:
@@ -166,14 +171,15 @@ def laid_out(frames: Sequence[Frame], noise: int = 0, stale: Sequence[Frame] = (
             used = _FIRST_AT
         parts[-1].append(frame)
         used += size
-    return in_blocks(parts, noise, stale)
+    return parts
 
 
 def in_blocks(parts: Sequence[Sequence[Frame]], noise: int = 0, stale: Sequence[Frame] = ()) -> Blocks:
     """A block for each part, which must fit in; otherwise as `laid_out`."""
+    old = _split(stale)[0]
     blocks = np.full((len(parts), BLOCK_BYTES), noise, np.uint8)
     for block, part in zip(blocks, parts, strict=True):
-        _fill(block.data, stale)
+        _fill(block.data, old)
         _fill(block.data, part)
     return blocks
 
@@ -258,10 +264,11 @@ def decoded_packets(packets: Packets, tunnels: bool = False) -> Decoded:
 
 
 def _in_any_order(records: Records) -> list[bytes]:
-    columns = [
-        np.ascontiguousarray(getattr(records, name)).view(np.uint8).reshape(len(records), -1) for name in COLUMNS
-    ]
-    return sorted(row.tobytes() for row in np.concatenate(columns, axis=1)) if len(records) else []
+    columns = [getattr(records, name) for name in COLUMNS]
+    parts = [np.ascontiguousarray(column).view(np.uint8) for column in columns]
+    widths = [dtype.itemsize * width for dtype, width in COLUMNS.values()]
+    table = [part.reshape(len(records), width) for part, width in zip(parts, widths, strict=True)]
+    return sorted(row.tobytes() for row in np.concatenate(table, axis=1))
 
 
 def rows(records: Records) -> list[Record]:

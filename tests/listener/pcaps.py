@@ -13,6 +13,7 @@ from listener.decode.frames import SPARE_BYTES, Frames
 from listener.files.buffer import CHUNK_BYTES
 from listener.files.errors import CaptureFileError
 from listener.files.opening import CaptureFile, open_capture
+from tapfan.skips import Skipped
 
 NOW_NS = 1_700_000_000_123_456_000
 SECTION, INTERFACE, OBSOLETE, SIMPLE, NAMES, STATISTICS, ENHANCED = 0x0A0D0D0A, 1, 2, 3, 4, 5, 6
@@ -114,7 +115,7 @@ class Reading:
     chunks: int = 0
     cut_at: int | None = None
     error: str | None = None
-    skipped: dict[str, int] = field(default_factory=dict)
+    skipped: Skipped = field(default_factory=Skipped)
 
     def by_link(self) -> dict[int, list[Seen]]:
         """Each link type's packets in their order."""
@@ -166,7 +167,7 @@ def _read_all(file: CaptureFile, result: Reading) -> None:
         assert file.size is None or file.position == file.size
     finally:
         result.cut_at = file.truncated_at
-        result.skipped = dict(file.skipped)
+        result.skipped = file.skipped
 
 
 @st.composite

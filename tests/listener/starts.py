@@ -40,9 +40,7 @@ class Start:
         """Send all that is not sent yet; gives where the pieces begin and end."""
         return [(piece.first, piece.end) for piece in self.send()]
 
-    def reports(
-        self, source: SourceKind = "capture", packets: PacketCounts = NO_PACKETS
-    ) -> dict[str, ListenerReport]:
+    def reports(self, source: SourceKind = "capture", packets: PacketCounts = NO_PACKETS) -> dict[str, ListenerReport]:
         """The next report of each stream."""
         return {report.stream: report for report in self.outbox.reports(source, packets)}
 

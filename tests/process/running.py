@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import redis
 
@@ -21,6 +21,7 @@ from tapfan.embedded_redis import find_server
 DEADLINE_S = 20.0
 _PAUSE_S = 0.02
 ROOT = Path(__file__).parents[2]
+READING = "reading"  # the program that reads a capture file
 
 T = TypeVar("T")
 
@@ -49,6 +50,7 @@ def free_port(address: str = "127.0.0.1") -> int:
 class Programs:
     """Starts and ends tapfan's programs, by the names that supervisord.conf gives them.
 
+    A name such as `listener-second` is that of one more listener, of the same configuration, that serves nobody.
     `listener`, `top`: what to put into the configuration's [listener] and before all sections; `weights`: the
     writers; `netns`: the network namespace that the listener runs in; `durable`: with Redis servers that lose nothing
     when they are killed.
@@ -73,6 +75,7 @@ class Programs:
         self._ready_before: dict[str, int] = {}  # how often a program had said so before its last start
         self._netns = netns
         self._durable = durable
+        self._listener = (listener or {}).get("name", "local")
         options = {"listen": [f"127.0.0.1:{self.port}"], "source": "accept"} | dict(listener or {})
         sections = [f"{key} = {json.dumps(value)}" for key, value in (top or {}).items()]
         sections += ["[listener]", *(f"{key} = {json.dumps(value)}" for key, value in options.items())]
@@ -92,17 +95,45 @@ class Programs:
         for name in names or self.names:
             kind, _, argument = name.partition("-")
             module = {"redis": "tapfan.embedded_redis", "writer": "writers"}.get(kind, kind)
+            environment = {}
+            if kind == "listener" and argument:
+                environment = {"TAPFAN_LISTENER__NAME": argument, "TAPFAN_LISTENER__SERVE": "none"}
+                argument = ""
             command = [*under, sys.executable, "-m", module, *([argument] if argument else [])]
             command += ["--config", str(self.config)]
             if self._durable and kind == "redis":
                 command = self._durable_redis(argument)
             if self._netns and kind == "listener":
                 command = ["ip", "netns", "exec", self._netns, *command]
-            self._ready_before[name] = self._times_ready(name)
-            with self.log_file(name).open("ab") as log:
-                self.processes[name] = subprocess.Popen(
-                    command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-                )
+            self._spawn(name, command, environment)
+
+    def read(self, *arguments: str, stdin: int | IO[bytes] = subprocess.DEVNULL) -> "subprocess.Popen[bytes]":
+        """Start the listener that reads a capture file, as `reading`; `arguments`: from `--read` on."""
+        self._spawn(READING, [sys.executable, "-m", "listener", "--config", str(self.config), *arguments], {}, stdin)
+        return self.processes[READING]
+
+    def wait_read(self, deadline_s: float = DEADLINE_S) -> int:
+        """Wait until that has ended by itself; gives its exit code."""
+        return self.processes.pop(READING).wait(deadline_s)
+
+    def _spawn(
+        self,
+        name: str,
+        command: list[str],
+        environment: Mapping[str, str],
+        stdin: int | IO[bytes] = subprocess.DEVNULL,
+    ) -> None:
+        self._ready_before[name] = self._times_ready(name)
+        with self.log_file(name).open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=os.environ | environment,
+                stdin=stdin,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
 
     def _durable_redis(self, writer: str) -> list[str]:
         """A server that writes each command to its file before it answers."""
@@ -143,11 +174,15 @@ class Programs:
             with contextlib.suppress(ControlTimeoutError):
                 status = self.status(timeout_s=1.0)
                 up = {f"writer-{name}" for name, writer in status["writers"].items() if writer["health"] == "up"}
-                up |= {"listener"} if status["listeners"] else set()
+                up |= {self._program(name) for name in status["listeners"]}
                 return all(name in up for name in self.processes if name.startswith(("writer", "listener")))
             return False
 
         wait_for(ready, f"all ready; logs in {self.run_dir}")
+
+    def _program(self, listener: str) -> str:
+        """The program that is a listener with this name."""
+        return "listener" if listener == self._listener else f"listener-{listener}"
 
     def _has_started(self, name: str) -> bool:
         """Whether a program says so itself, a Redis by its answer, once it has loaded what it had."""

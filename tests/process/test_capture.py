@@ -94,7 +94,7 @@ def test_beside_another_server_and_on_every_address(start: StartPrograms, space:
         with pytest.raises(ConnectionRefusedError):
             connections(1, _PORT, address)
     programs.wait_settled(2)
-    found = stored(programs)
+    found = sorted(stored(programs), key=lambda record: record.timestamp_ns)
     assert [record.destination for record in found] == [space.address, space.address6]
     assert [record.value["flags"] for record in found] == ["S", "S"]
 

@@ -69,9 +69,7 @@ def _a_long_history() -> House:
     house.take_gap(Gap(stream=_LATER, first=20, end=25, reason="dropped_spool_full"))
     _store_all(house, expired=2)
     house.take_listener_report(
-        a_listener_report(
-            _LATER, base=25, sent=25, captured=60, spooled=20, kernel_drops=1, leftovers=[_LEFTOVER]
-        ),
+        a_listener_report(_LATER, base=25, sent=25, captured=60, spooled=20, kernel_drops=1, leftovers=[_LEFTOVER]),
         b"",
         _LONG_S,
     )

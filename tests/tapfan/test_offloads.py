@@ -10,9 +10,9 @@ import pytest
 
 from tapfan import offloads
 from tapfan.cli.checks import check
-from tapfan.interfaces import ALL
 from tapfan.offloads import Offloads, of_captured, read
 from tapfan.settings import load
+from tapfan.values import ALL_INTERFACES
 from tests.process.conftest import space as namespaced
 from tests.process.namespace import Namespace
 from tests.tapfan.conftest import WRITERS, Configure
@@ -91,7 +91,7 @@ def test_every_interface_but_loopback_is_asked_for_a_wildcard(monkeypatch: pytes
     monkeypatch.setattr(socket, "if_nameindex", lambda: [(1, "lo"), (2, "eth0"), (3, "tun0")])
     told = {"lo": Offloads(True, False), "eth0": Offloads(True, True), "tun0": None}
     monkeypatch.setattr(offloads, "read", told.get)
-    assert of_captured([ALL]) == {"eth0": Offloads(True, True)}
+    assert of_captured([ALL_INTERFACES]) == {"eth0": Offloads(True, True)}
     assert of_captured(["lo", "tun0"]) == {}
 
 
