@@ -85,7 +85,7 @@ def _capture(settings: ListenerSettings, log: Logger) -> CaptureSource | None:
     try:
         return CaptureSource(settings, log)
     except PermissionError as error:
-        if settings.source == "capture" or settings.serve == "none":
+        if settings.must_capture:
             raise CannotRunError(_HOW_TO_ALLOW) from error
         log.warning("capture_not_allowed", problem=_HOW_TO_ALLOW, then="accepts the connections itself")
         return None

@@ -73,6 +73,12 @@ class ListenerSettings(_Section):
     ring_bytes: Annotated[WholeNumber, Field(ge=2 * 2**20, le=2**30)] = 16 * 2**20
     grace: Annotated[Duration, Field(ge=0, le=3600)] = 8.0
 
+    @property
+    def must_capture(self) -> bool:
+        """Whether only captured packets will do."""
+        wants_packets = self.only != "all" or self.tunnels or self.fanout is not None
+        return self.source == "capture" or self.serve == "none" or wants_packets
+
     @model_validator(mode="after")
     def _endpoints_differ(self) -> Self:
         if len(set(self.listen)) < len(self.listen):
@@ -127,6 +133,11 @@ class ListenerSettings(_Section):
             raise ValueError(
                 'tunnels = true: with source = "accept", which sees no packets, must be false; '
                 'or set source = "capture"'
+            )
+        if self.source == "accept" and self.fanout is not None:
+            raise ValueError(
+                f'fanout = {self.fanout}: with source = "accept", there are no packets to be shared; '
+                'leave it out, or set source = "capture"'
             )
         return self
 

@@ -46,10 +46,10 @@ def check(settings: Settings) -> dict[str, Any]:
 
 def _listening(listener: ListenerSettings, merging: dict[str, Offloads], notes: list[str], problems: list[str]) -> str:
     allowed = _may_capture()
-    source = "capture" if listener.source == "capture" or (listener.source == "auto" and allowed) else "accept"
+    source = "capture" if listener.must_capture or (listener.source == "auto" and allowed) else "accept"
     if source == "capture" and not allowed:
-        problems.append('source = "capture" needs CAP_NET_RAW: run as root, or set source = "accept"')
-    if listener.source == "auto" and not allowed:
+        problems.append('capturing needs CAP_NET_RAW: run as root, or set source = "accept" and what goes with it')
+    if source == "accept" and listener.source == "auto":
         notes.append("no CAP_NET_RAW: records are made from what the listener itself accepts, not from packets")
     if listener.serve != "none":
         for endpoint in listener.listen:

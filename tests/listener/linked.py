@@ -9,7 +9,6 @@ import numpy as np
 from listener.decode.frames import SPARE_BYTES, Frames
 from listener.decode.protocols import LinkType
 from tests.listener import frames
-from tests.listener.frames import Frame
 
 Order = Literal["<", ">"]
 FAMILIES6 = (10, 23, 24, 28, 30)

@@ -28,19 +28,27 @@ class _Rings:
     refused: dict[str, OSError] = field(default_factory=dict)
     open: list[str] = field(default_factory=list)
 
-    def __call__(self, interface: str, _program: Sequence[Instruction], ring_bytes: int, retire_ms: int) -> "_Ring":
+    def __call__(
+        self,
+        interface: str,
+        _program: Sequence[Instruction],
+        ring_bytes: int,
+        retire_ms: int,
+        _fanout: int | None,
+    ) -> "_Ring":
         assert ring_bytes > 0
         assert retire_ms > 0
         if interface in self.refused:
             raise self.refused[interface]
         self.open.append(interface)
-        return _Ring(interface, self)
+        return _Ring(interface, self, ring_bytes)
 
 
 @dataclass
 class _Ring:
     interface: str
     rings: _Rings
+    size: int
 
     def close(self) -> None:
         self.rings.open.remove(self.interface)
@@ -62,7 +70,7 @@ def rings(monkeypatch: pytest.MonkeyPatch) -> _Rings:
     """What stands for the kernel, with two interfaces; nothing is served either."""
     made = _Rings()
     monkeypatch.setattr(source, "Ring", made)
-    monkeypatch.setattr(source, "choose", lambda _listen, named: [named] if named else ["eth0", "lo"])
+    monkeypatch.setattr(source, "choose", lambda _listen, named: list(named) if named else ["eth0", "lo"])
     monkeypatch.setattr(sources, "Server", _Server)
     monkeypatch.setattr(_Server, "error", None)
     return made
@@ -99,9 +107,11 @@ def test_without_the_right_to_capture_auto_accepts_instead_and_says_so(
     assert events[1]["source"] == "accept"
 
 
-@pytest.mark.parametrize("settings", [{"source": "capture"}, {"serve": "none"}])
+@pytest.mark.parametrize(
+    "settings", [{"source": "capture"}, {"serve": "none"}, {"only": "syn"}, {"tunnels": True}, {"fanout": 3}]
+)
 def test_without_the_right_to_capture_insisting_on_it_is_an_error_that_says_what_to_do(
-    rings: _Rings, log: Logger, settings: dict[str, str]
+    rings: _Rings, log: Logger, settings: dict[str, object]
 ) -> None:
     rings.refused["lo"] = PermissionError()
     with pytest.raises(CannotRunError, match=r"needs CAP_NET_RAW: .* or set source = .accept."):
@@ -151,7 +161,17 @@ def test_a_missing_interface_is_told_with_those_that_there_are(log: Logger, monk
     assert {name for _, name in socket.if_nameindex()} <= set(str(told.value).partition("there are: ")[2].split(", "))
 
 
-def test_more_endpoints_than_the_filter_can_hold_is_an_error_that_says_what_takes_fewer(log: Logger) -> None:
-    endpoints = tuple(Endpoint.parse(f"127.0.0.1:{1000 + i}") for i in range(1000))
-    with pytest.raises(CannotRunError, match=r"\(\d+ instructions, at most 4096\); a wildcard address takes fewer"):
-        open_source(_settings(listen=endpoints), log)
+def test_as_many_endpoints_as_there_may_be_are_captured(log: Logger, rings: _Rings) -> None:
+    """Where the kernel's filter cannot hold them, what it lets through is looked at again."""
+    endpoints = tuple(Endpoint.parse(f"[2001:db8:{i:x}::1]:{1000 + i}") for i in range(1000))
+    chosen, _ = open_source(_settings(listen=endpoints), log)
+    assert (chosen.kind, rings.open) == ("capture", ["eth0", "lo"])
+
+
+def test_each_family_has_a_ring_of_its_own_but_not_with_tunnels(log: Logger, rings: _Rings) -> None:
+    endpoints = (Endpoint.parse("127.0.0.1:1"), Endpoint.parse("[::1]:1"), Endpoint.parse("127.0.0.1:2"))
+    open_source(_settings(listen=endpoints), log)
+    assert rings.open == ["eth0", "eth0", "lo", "lo"]
+    rings.open.clear()
+    open_source(_settings(listen=endpoints, tunnels=True), log)
+    assert rings.open == ["eth0", "lo"]

@@ -233,9 +233,9 @@ def test_a_packet_in_a_tunnel_is_malformed_where_it_is_cut_off(
 def test_what_is_behind_the_end_of_a_tunnels_packet_is_not_read(
     tunnel: Callable[[Outer, bytes], bytes], outer: Outer, inner: bytes
 ) -> None:
-    """Such as what pads its frame."""
+    """Such as what pads its frame: its last bytes are there, but its length leaves them out."""
     whole = tunnel(outer, inner)
-    for missing in range(7, len(inner) + 1):
+    for missing in range(7, len(inner)):
         rest = whole[:-missing]
         length = len(rest) - (0 if outer is ipv4 else 40)
         at = 2 if outer is ipv4 else 4
@@ -315,8 +315,7 @@ def test_other_tunnels_are_not_followed(packet: bytes) -> None:
         (tunnels.in_ip(ipv6, ipv4(tcp(), length=0)), None),
         (tunnels.in_ip(ipv6, ipv4(tcp(options=bytes(8))[:20], length=0)), "bad_tcp"),
         (ipv4(ipv6(tcp()), protocol=tunnels.IPIP), "bad_ip"),
-        (ipv4(ipv4(tcp()), protocol=tunnels.SIX_IN_ANY), "truncated"),
-        (ipv4(ipv4(tcp(payload=bytes(9))), protocol=tunnels.SIX_IN_ANY), "bad_ip"),
+        (ipv4(ipv4(tcp()), protocol=tunnels.SIX_IN_ANY), "bad_ip"),
     ],
 )
 def test_fragments_and_malformed_packets_are_told_apart_inside_of_tunnels_and_outside(

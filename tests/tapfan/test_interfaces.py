@@ -4,11 +4,12 @@ import psutil
 import pytest
 
 from tapfan.endpoints import Endpoint
-from tapfan.interfaces import ALL, choose
+from tapfan.interfaces import choose
 from tapfan.program import CannotRunError
+from tapfan.values import ALL_INTERFACES
 
 
-def _choose(*endpoints: str, named: str | None = None) -> list[str]:
+def _choose(*endpoints: str, named: tuple[str, ...] | None = None) -> list[str]:
     return choose([Endpoint.parse(endpoint) for endpoint in endpoints], named)
 
 
@@ -19,7 +20,7 @@ def test_loopback_addresses_are_seen_on_lo(endpoints: list[str]) -> None:
 
 @pytest.mark.parametrize("endpoint", ["0.0.0.0:9000", "[::]:9000"])
 def test_every_address_is_every_interface_also_those_that_come_later(endpoint: str) -> None:
-    assert choose([Endpoint.parse("127.0.0.1:1"), Endpoint.parse(endpoint)], None) == [ALL]
+    assert choose([Endpoint.parse("127.0.0.1:1"), Endpoint.parse(endpoint)], None) == [ALL_INTERFACES]
 
 
 def test_an_address_is_seen_on_its_interface_and_from_this_host_on_lo() -> None:
@@ -39,11 +40,20 @@ def test_an_address_that_no_interface_has_is_named_with_what_to_do(endpoints: li
 
 
 def test_a_named_interface_is_taken_whatever_its_addresses() -> None:
-    assert _choose("192.0.2.1:9000", named="lo") == ["lo"]
+    assert _choose("192.0.2.1:9000", named=("lo",)) == ["lo"]
+
+
+def test_all_that_are_named_are_taken_in_their_order() -> None:
+    names = tuple(sorted(psutil.net_if_addrs(), reverse=True))
+    assert _choose("192.0.2.1:9000", named=names) == list(names)
+
+
+def test_every_interface_can_be_asked_for_whatever_the_addresses() -> None:
+    assert _choose("127.0.0.1:9000", named=(ALL_INTERFACES,)) == [ALL_INTERFACES]
 
 
 def test_a_named_interface_that_is_not_there_is_named_with_those_that_are() -> None:
     with pytest.raises(CannotRunError) as caught:
-        _choose("127.0.0.1:9000", named="eth99")
+        _choose("127.0.0.1:9000", named=("lo", "eth99"))
     known = ", ".join(sorted(psutil.net_if_addrs()))
     assert str(caught.value) == f"there is no interface 'eth99'; there are: {known}"

@@ -83,7 +83,7 @@ def test_every_key_is_read(configure: Configure, tmp_path: Path) -> None:
     assert (settings.ttl, settings.run_dir) == (90.0, tmp_path / "elsewhere/run")
     assert (listener.name, listener.interface, listener.source, listener.upstream) == (
         "edge-1",
-        "eth0",
+        ("eth0",),
         "accept",
         "backend.example:8080",
     )
@@ -166,7 +166,18 @@ def test_relative_paths_begin_at_the_file(
         ('[listener]\nlisten = ["127.0.0.1:65536"]', "a port from 1 to 65535, such as"),
         ("[listener]\nlisten = [9000]", "listener.listen[0] = 9000: must be an IP address and a port"),
         ('[listener]\ninterface = ""', "listener.interface = '': "),
-        ('[listener]\ninterface = "a-name-past-what-linux-takes"', "at most 15 characters"),
+        ('[listener]\ninterface = "a-name-past-what-linux-takes"', "a name has 1 to 15 characters"),
+        ("[listener]\ninterface = []", "listener.interface = []: must be the name of an interface"),
+        ("[listener]\ninterface = 5", "must be the name of an interface, such as \"eth0\", a list of them, or 'any'"),
+        ('[listener]\ninterface = ["eth0", 5]', "listener.interface = ['eth0', 5]: must be the name"),
+        ('[listener]\ninterface = ["eth0", "eth0"]', "each once, and 'any' alone"),
+        ('[listener]\ninterface = ["eth0", "any"]', "each once, and 'any' alone"),
+        ("[listener]\nfanout = 0", "listener.fanout = 0: Input should be greater than or equal to 1"),
+        ("[listener]\nfanout = 65536", "listener.fanout = 65536: Input should be less than or equal to 65535"),
+        (
+            '[listener]\nsource = "accept"\nfanout = 1',
+            'fanout = 1: with source = "accept", there are no packets to be shared',
+        ),
         ('[listener]\nsource = "tap"', "listener.source = 'tap': Input should be 'auto', 'capture' or 'accept'"),
         ('[listener]\nserve = "echo"', "listener.serve = 'echo': Input should be 'discard', 'forward' or 'none'"),
         ('[listener]\nserve = "forward"', 'listener: serve = "forward" and upstream = "host:port" go together'),
