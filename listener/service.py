@@ -24,6 +24,7 @@ _POLL_MS = 100  # how soon a stop is noticed
 _DRAIN_POLL_S = 0.01
 _DRAIN_S = 0.05  # beyond the linger, for what was captured just before the stop
 _SILENCE_S = 3 * _REPORT_PERIOD_S  # a router that answers no report for so long is not waited for at a stop
+_MANY_RECORDS = 4096  # of both IP versions, which are then worth two batches
 _LOOK_RECORDS = 4 * MAX_RECORDS  # taken from the source before what has come from the router is looked at
 # Of one that can wait: with what a last chunk of a file adds, they are one batch, so that none has to be spooled.
 _WAITING_RECORDS = MAX_RECORDS // 2
@@ -154,11 +155,17 @@ class Listener:
         while self._may_read() and taken < most and (records := self._source.read()) is not None:
             parts.append(records)
             taken += len(records)
-        if taken:
-            gathered = Records.concatenate(parts)
-            for start in range(0, taken, MAX_RECORDS):
+        for gathered in self._gathered(parts, taken):
+            for start in range(0, len(gathered), MAX_RECORDS):
                 self._outbox.add(gathered[start : start + MAX_RECORDS])
         return taken
+
+    def _gathered(self, parts: list[Records], taken: int) -> list[Records]:
+        """The records together; many of them by IP version, as each is packed to what all have in common."""
+        if taken < _MANY_RECORDS:
+            return [Records.concatenate(parts)] if taken else []
+        widths = {part.source.shape[1] for part in parts}
+        return [Records.concatenate([part for part in parts if part.source.shape[1] == width]) for width in widths]
 
     def _may_read(self) -> bool:
         """Whether to take more from the source: what can wait there is not to wait in the spool."""

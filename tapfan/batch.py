@@ -8,6 +8,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tapfan.endpoints import IPV4_MAPPED_PREFIX
+
 Column = NDArray[Any]
 
 # A record's columns: dtype and how many of it a record has. On the wire each is little-endian.
@@ -22,6 +24,7 @@ COLUMNS: Mapping[str, tuple[np.dtype[Any], int]] = MappingProxyType(
         "segments": (np.dtype("<u2"), 1),  # wire segments that the kernel had merged into this packet
     }
 )
+_MAPPED_WORD = int.from_bytes(IPV4_MAPPED_PREFIX[8:], "little")
 RECORD_BYTES = sum(dtype.itemsize * width for dtype, width in COLUMNS.values())
 
 
@@ -34,12 +37,27 @@ def is_constant(column: Column) -> bool:
     # Addresses: seen at the ends and then, word by word, everywhere.
     if not (column[0] == column[-1]).all() or not column.flags.c_contiguous:
         return False
-    words = column.view(np.uint64)
+    words = column.view(f"u{min(column.shape[1], 8)}")
     return bool((words == words[0]).all())
+
+
+def widened(addresses: Column) -> Column:
+    """Addresses of shape (n, 16), from those or from IPv4 ones of shape (n, 4)."""
+    if addresses.shape[1] == 16:
+        return addresses
+    if addresses.strides[0] == 0 and len(addresses):
+        return np.broadcast_to(widened(addresses[:1].copy()), (len(addresses), 16))
+    words = np.empty((len(addresses), 4), "<u4")
+    words[:, :2] = 0
+    words[:, 2] = _MAPPED_WORD
+    words[:, 3] = np.ascontiguousarray(addresses).view("<u4")[:, 0]
+    return words.view(np.uint8)
 
 
 def _concatenated(columns: list[Column]) -> Column:
     """The columns as one; as one value for all records where that is what they have in common."""
+    if len({column.shape[1:] for column in columns}) > 1:
+        columns = [widened(column) for column in columns]
     first = columns[0][:1]
     if all(column.strides[0] == 0 and (column[:1] == first).all() for column in columns):
         return np.broadcast_to(first[0], (sum(map(len, columns)), *first.shape[1:]))
@@ -48,7 +66,10 @@ def _concatenated(columns: list[Column]) -> Column:
 
 @dataclass(frozen=True, eq=False)
 class Records:
-    """Columns of equal length n: addresses are uint8 of shape (n, 16), all others have shape (n,)."""
+    """Columns of equal length n: addresses are uint8 of shape (n, 16), all others have shape (n,).
+
+    A column of addresses that are all IPv4 may have shape (n, 4): so it comes from their packets, and so it travels.
+    """
 
     timestamp: Column
     source: Column

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tapfan.batch import Column, is_constant
+from tapfan.batch import Column, is_constant, widened
+from tapfan.endpoints import IPV4_MAPPED_PREFIX
 from tapfan.values import shown
 
 NUMBER_WIDTHS = (0, 1, 2, 4, 8)
@@ -37,10 +38,12 @@ class PackedColumn:
 
 def pack_numbers(column: Column) -> PackedColumn:
     """Unsigned integers of shape (n,), n > 0."""
-    if is_constant(column):
+    if column.strides[0] == 0:
         return PackedColumn(int(column[0]), 0, b"")
     low = int(column.min())
     span = int(column.max()) - low
+    if not span:
+        return PackedColumn(low, 0, b"")
     width = next(width for width in NUMBER_WIDTHS[1:] if span < 256**width)
     if width == column.dtype.itemsize:
         return PackedColumn(0, width, np.ascontiguousarray(column).data.cast("B"))
@@ -71,7 +74,10 @@ def check_numbers(packed: PackedColumn, limit: int, count: int) -> None:
 
 
 def pack_addresses(column: Column) -> PackedColumn:
-    """Addresses of shape (n, 16), n > 0."""
+    """Addresses of shape (n, 16), or (n, 4) for IPv4 ones, n > 0."""
+    if column.shape[1] == 4 and not is_constant(column):
+        return PackedColumn(IPV4_MAPPED_PREFIX, 4, np.ascontiguousarray(column).data.cast("B"))
+    column = widened(column)
     width = 0 if column.strides[0] == 0 else _address_width(np.ascontiguousarray(column))
     base = column[0, : ADDRESS_BYTES - width].tobytes()
     if not width:

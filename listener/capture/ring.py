@@ -66,6 +66,7 @@ class Ring:
         self.interface = interface
         self._blocks = max(2, ring_bytes // BLOCK_BYTES)
         self._next = 0
+        self.is_drained = False
         self._counted = Statistics()
         # Protocol 0 receives nothing: no packet may come in before the filter is there.
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
@@ -100,11 +101,12 @@ class Ring:
     def take(self, most: int) -> Blocks | None:
         """The next blocks that are handed over, as many as lie one after the other, up to `most`; None: none yet.
 
-        They stay ours until they are given back.
+        They stay ours until they are given back. `is_drained` tells whether there were no more.
         """
         # No barrier, here or there: x86-64 needs none, and Python has none for others.
         ready = self._status[self._next : self._next + most] & _USER
-        count = len(ready) if ready.all() else int(ready.argmin())
+        self.is_drained = not ready.all()
+        count = int(ready.argmin()) if self.is_drained else len(ready)
         return self._content[self._next : self._next + count] if count else None
 
     def give_back(self, count: int) -> None:

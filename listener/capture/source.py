@@ -33,7 +33,7 @@ class CaptureSource:
         self._tunnels = settings.tunnels
         self._skipped = Skipped()
         self._buffer = np.zeros(blocks.BUFFER_BYTES, np.uint8)
-        self._rings: deque[_Filtered] = deque()
+        self._rings: list[_Filtered] = []
         try:
             for interface in choose(settings.listen, settings.interface):
                 for part, endpoints in enumerate(_apart(settings)):
@@ -41,6 +41,7 @@ class CaptureSource:
         except BaseException:
             self.close()
             raise
+        self._unread = deque(self._rings)  # of this look
 
     @property
     def interfaces(self) -> list[str]:
@@ -57,11 +58,13 @@ class CaptureSource:
         return [filtered.ring.fileno() for filtered in self._rings]
 
     def read(self) -> Records | None:
-        """The records of the next blocks of a ring, decoded together; None when there are none now."""
-        for _ in range(len(self._rings)):
-            ring, matching = self._rings[0]
-            self._rings.rotate(-1)  # so that no ring has to wait until another is empty
-            if (taken := ring.take(blocks.TOGETHER)) is not None:
+        """The records of the next blocks of a ring, decoded together; None once all that was there is read."""
+        while self._unread:
+            ring, matching = filtered = self._unread.popleft()
+            taken = ring.take(blocks.TOGETHER)
+            if not ring.is_drained:
+                self._unread.append(filtered)  # at the end: no ring has to wait until another is empty
+            if taken is not None:
                 records = blocks.alike(taken)
                 decoded = (
                     decode(blocks.copied(taken, self._buffer), self._tunnels) if records is None else Decoded(records)
@@ -69,6 +72,7 @@ class CaptureSource:
                 ring.give_back(len(taken))
                 self._skipped += decoded.skipped
                 return self._wanted(decoded.records, ring, matching)
+        self._unread.extend(self._rings)
         return None
 
     def _wanted(self, records: Records, ring: Ring, matching: Matching | None) -> Records:

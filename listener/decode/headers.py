@@ -4,16 +4,15 @@ Layouts: RFC 791, RFC 8200, RFC 9293. Rows may be views with any strides, of one
 """
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from listener.decode.protocols import TCP, TCP_BYTES
 from tapfan.batch import Column, Records
-from tapfan.endpoints import IPV4_MAPPED_PREFIX
 
 IPV4_BYTES, IPV6_BYTES = 20, 40  # the fixed part
-_MAPPED_WORD = int.from_bytes(IPV4_MAPPED_PREFIX[8:], "little")
 # Of an IPv4 header's bytes 6 to 9, read as one little-endian word: no fragment, and the protocol TCP.
 _WHOLE_MASK, _WHOLE_TCP = 0xFF00FF3F, TCP << 24
 
@@ -64,30 +63,28 @@ def records(rows: Rows, timestamp: Column, segments: Column) -> Records:
     """The records of rows that are plain; timestamp and segments are the columns of the same packets, not copied."""
     return Records(
         timestamp,
-        addresses(rows["source"].reshape(-1)),
-        addresses(rows["destination"].reshape(-1)),
-        rows["source_port"].reshape(-1).astype(np.uint16),
-        rows["destination_port"].reshape(-1).astype(np.uint16),
-        np.array(rows["flags"]).reshape(-1),
+        _addresses(rows["source"]),
+        _addresses(rows["destination"]),
+        _numbers(rows["source_port"], np.uint16),
+        _numbers(rows["destination_port"], np.uint16),
+        _numbers(rows["flags"], np.uint8),
         segments,
     )
 
 
-def addresses(field: Column) -> Column:
-    """Addresses in a record's form: shape (n, 16), IPv4 mapped into IPv6; one for all where all are the same."""
-    if len(field) and (field == field[0]).all():
-        return np.broadcast_to(_addresses(field[:1]), (len(field), 16))
-    return _addresses(field)
-
-
 def _addresses(field: Column) -> Column:
-    if field.dtype.itemsize == 16:
-        return np.array(field, order="C").view(np.uint8).reshape(-1, 16)
-    words = np.empty((len(field), 4), "<u4")
-    words[:, :2] = 0
-    words[:, 2] = _MAPPED_WORD
-    words[:, 3] = field
-    return words.view(np.uint8)
+    """Addresses in a record's form; one for all where all are the same."""
+    shape = field.size, field.dtype.itemsize
+    if field.size and (field == field.flat[0]).all():
+        return np.broadcast_to(np.frombuffer(field.flat[0].tobytes(), np.uint8), shape)
+    return np.array(field, order="C").view(np.uint8).reshape(shape)
+
+
+def _numbers(field: Column, form: type[np.unsignedinteger[Any]]) -> Column:
+    """Numbers in this machine's byte order; one for all where all are the same."""
+    if field.size and (field == field.flat[0]).all():
+        return np.broadcast_to(form(field.flat[0]), (field.size,))
+    return field.astype(form).reshape(-1)
 
 
 def segments(gso_type: Column, gso_size: Column, payload: Column) -> Column:

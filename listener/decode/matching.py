@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from tapfan.batch import Column, Records, is_constant
+from tapfan.batch import Column, Records, is_constant, widened
 from tapfan.endpoints import EVERY_PORT, IPV4_MAPPED_PREFIX, Endpoint, Only
 
 ATTEMPT_FLAGS, ATTEMPT = 0x12, 0x02  # of the TCP flags SYN and ACK: only SYN, as the first packet of a connection
@@ -49,7 +49,7 @@ class Matching:
             column[:1] if is_constant(column) else column
             for column in (records.destination, records.destination_port, records.flags)
         )
-        wanted = self._sent(np.ascontiguousarray(destination).view("<u8"), port)
+        wanted = self._sent(np.ascontiguousarray(widened(destination)).view("<u8"), port)
         if self._only == "syn":
             wanted = wanted & (flags & ATTEMPT_FLAGS == ATTEMPT)
         return np.broadcast_to(wanted, (len(records),))

@@ -2,20 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from tests.listener import frames, tunnels
 from tests.listener.frames import extension, ipv4, ipv6, jumbo, tcp
-from tests.listener.tunnels import bridged
+from tests.listener.tunnels import Outer, bridged
 
 FLAGS = (0x02, 0x12, 0x10, 0x18, 0x11, 0x14, 0x04, 0x29, 0xC2, 0x00, 0xFF)
 _PORTS = (1, 80, 443, 9000, 40_000, 65_535)
 _SOURCES4 = [f"192.0.2.{n}" for n in range(1, 60)]
 _SOURCES6 = [f"2001:db8:0:{n:x}::{n * 77:x}" for n in range(1, 60)]
 _DESTINATIONS4, _DESTINATIONS6 = ("198.51.100.2", "203.0.113.9"), ("2001:db8:f::2", "fe80::1")
-_NOP4, _PADN4 = b"\x01" * 4, b"\x01\x04\x02\0"  # of options: no operation; and in IPv6, a PadN of four bytes
-
-Make = Callable[..., bytes]
+_NOP4 = b"\x01" * 4  # IPv4 and TCP options
 
 
 @dataclass(frozen=True)
@@ -59,15 +58,12 @@ def _changed(packet: bytes, at: int, value: int) -> bytes:
 
 def _with_tcp_header(random: Random, size: int) -> bytes:
     """A packet whose TCP header says that it has so many bytes, of the 20 that there are."""
-    return _changed(_either(random, tcp(*random.sample(_PORTS, 2))), -8, size // 4 << 4)
-
-
-_PADDING = bytes([1, 4]) + bytes(4)  # PadN: all of the shortest header's options
-OPTIONS = {frames.HOP_BY_HOP, frames.DESTINATION}
+    return _changed(_either(random, tcp(random.choice(_PORTS), random.choice(_PORTS))), -8, size // 4 << 4)
 
 
 def _options(kind: int) -> tuple[int, bytes]:
-    return kind, b"\0" + _PADDING
+    """The shortest header with options: all of it is a PadN."""
+    return kind, bytes([0, 1, 4, 0, 0, 0, 0])
 
 
 def _routing() -> tuple[int, bytes]:
@@ -81,7 +77,7 @@ def _extended(random: Random) -> bytes:
         [_options(frames.DESTINATION)],
         [_routing()],
         [extension(frames.AH, 2)],
-        [_options(frames.HOP_BY_HOP), _routing(), extension(frames.AH, 2), _options(frames.DESTINATION)],
+        [_options(frames.HOP_BY_HOP), _options(frames.DESTINATION), _routing(), extension(frames.AH, 2)],
         [_options(frames.DESTINATION)] * 8,
     )
     return _in6(random, _segment(random), extensions=random.choice(chains))
@@ -134,23 +130,16 @@ KINDS: dict[str, Callable[[Random], bytes]] = {
     ),
     "jumbogram": lambda random: _in6(random, _segment(random, 0), extensions=[jumbo(70_000)], length=0),
     "too many extensions": lambda random: _in6(random, _segment(random), extensions=[_options(frames.DESTINATION)] * 9),
+    "options behind AH": lambda random: _in6(
+        random, _segment(random), extensions=[extension(frames.AH, 2), _options(frames.DESTINATION)]
+    ),
     "mobility": lambda random: _in6(random, _segment(random), extensions=[extension(135)]),
     "HIP": lambda random: _in6(random, _segment(random), extensions=[extension(139, 4)]),
     "Shim6": lambda random: _in6(random, _segment(random), extensions=[(140, b"\0\x80" + bytes(5))]),
 }
 
 
-def _tunnelled(random: Random) -> bytes:
-    packet = _either(random, _segment(random))
-    for _ in range(random.randint(1, 3)):
-        outer: Make = (
-            lambda inner, protocol: _either(random, inner, protocol=protocol)  # noqa: B023 (used at once)
-        )
-        packet = random.choice(TUNNELS)(random, outer, packet)
-    return packet
-
-
-TUNNELS: tuple[Callable[[Random, Make, bytes], bytes], ...] = (
+_TUNNELS: tuple[Callable[[Random, Outer, bytes], bytes], ...] = (
     lambda _, outer, packet: tunnels.in_ip(outer, packet),
     lambda _, outer, packet: tunnels.in_gre(outer, packet),
     lambda random, outer, packet: tunnels.in_gre(outer, packet, random.choice((0x8000, 0x2000, 0x1000, 0xB000))),
@@ -159,6 +148,16 @@ TUNNELS: tuple[Callable[[Random, Make, bytes], bytes], ...] = (
     lambda _, outer, packet: tunnels.in_geneve(outer, bridged(packet), options=bytes([0, 1, 1, 1]) + bytes(4)),
     lambda _, outer, packet: tunnels.in_geneve(outer, packet, tunnels.ether_type(packet)),
 )
+
+
+def _tunnelled(random: Random) -> bytes:
+    packet = _either(random, _segment(random))
+    for _ in range(random.randint(1, 3)):
+        packet = random.choice(_TUNNELS)(random, partial(_either, random), packet)
+    return packet
+
+
+TUNNELLED: dict[str, Callable[[Random], bytes]] = {"tunnel": _tunnelled, "no other packet": KINDS["IPv4"]}
 
 
 def mixture(seed: int, count: int, kinds: dict[str, Callable[[Random], bytes]] = KINDS) -> list[Drawn]:

@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import struct
 import time
 
 import pytest
@@ -13,10 +12,9 @@ from tests.process.conftest import StartPrograms
 from tests.process.namespace import Namespace, namespace
 from tests.process.running import DEADLINE_S, Programs, wait_for
 from tests.process.stored import Stored, stored
-from tests.process.traffic import connections
+from tests.process.traffic import connections, segments_out, unacknowledged
 
 _PORT, _OTHER_PORT = 9000, 9001
-_SEGMENTS_OUT_AT = 136  # of struct tcp_info, linux/tcp.h
 
 
 def _started(start: StartPrograms, space: Namespace, **listener: object) -> Programs:
@@ -33,8 +31,8 @@ def test_every_segment_of_a_connection_is_captured_once(
     before_ns = time.time_ns()
     with socket.create_connection((address, _PORT), timeout=20) as client:
         client.sendall(b"x" * 300_000)
-        wait_for(lambda: _unacknowledged(client) == 0, "the other end has all bytes")
-        sent = _segments_out(client)
+        wait_for(lambda: unacknowledged(client) == 0, "the other end has all bytes")
+        sent = segments_out(client)
         own_address, own_port = client.getsockname()[:2]
         found = wait_for(lambda: _complete(programs, sent), f"{sent} segments stored")
     after_ns = time.time_ns()
@@ -71,8 +69,8 @@ def test_a_listener_that_is_held_up_for_half_a_second_loses_nothing(start: Start
         end = time.monotonic() + 0.5
         while time.monotonic() < end:
             client.sendall(b"x")
-            wait_for(lambda: _unacknowledged(client) == 0, "the other end has it")
-        sent = _segments_out(client)
+            wait_for(lambda: unacknowledged(client) == 0, "the other end has it")
+        sent = segments_out(client)
         programs.signal("listener", signal.SIGCONT)
         wait_for(lambda: _complete(programs, sent), f"{sent} segments stored")
     assert sent > 10
@@ -135,16 +133,3 @@ def _complete(programs: Programs, segments: int) -> list[Stored] | None:
     count = sum(record.value["segments"] for record in found)
     assert count <= segments, f"{count} segments are recorded, and {segments} were sent"
     return found if count == segments else None
-
-
-def _segments_out(client: socket.socket) -> int:
-    """How many segments the kernel has sent on a connection, by its own count."""
-    info = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SEGMENTS_OUT_AT + 4)
-    segments: int = struct.unpack_from("=I", info, _SEGMENTS_OUT_AT)[0]
-    return segments
-
-
-def _unacknowledged(client: socket.socket) -> int:
-    info = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
-    unacknowledged: int = struct.unpack_from("=I", info, 8 + 4 * 4)[0]
-    return unacknowledged

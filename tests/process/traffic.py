@@ -1,10 +1,24 @@
-"""Real TCP connections to the listener."""
+"""Real TCP connections to the listener.
+
+`python -m tests.process.traffic ADDRESS PORT CONNECTIONS` is what `Sending` runs.
+"""
 
 import contextlib
+import json
+import select
 import socket
+import struct
+import subprocess
+import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Self
+
+_SEGMENTS_OUT_AT = 136  # of struct tcp_info, linux/tcp.h
+_UNACKNOWLEDGED_AT = 8 + 4 * 4
+_PAUSE_S = 0.005
+_DEADLINE_S = 20.0
 
 
 def connections(count: int, port: int, address: str = "127.0.0.1", data: bytes = b"hello") -> list[int]:
@@ -56,3 +70,79 @@ class Load:
                     self.ports.append(client.getsockname()[1])
                 continue
             self._stopped.wait(0.05)
+
+
+def segments_out(client: socket.socket) -> int:
+    """How many segments the kernel has sent on a connection, by its own count."""
+    return _tcp_info(client, _SEGMENTS_OUT_AT)
+
+
+def unacknowledged(client: socket.socket) -> int:
+    """How many of them the other end has not acknowledged."""
+    return _tcp_info(client, _UNACKNOWLEDGED_AT)
+
+
+def _tcp_info(client: socket.socket, at: int) -> int:
+    number: int = struct.unpack_from("=I", client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, at + 4), at)[0]
+    return number
+
+
+class Sending:
+    """A process that sends segments on its own connections as long as the block lasts; `netns`: where it runs."""
+
+    def __init__(self, address: str, port: int, connections: int, netns: str | None = None) -> None:
+        self._command = [sys.executable, "-m", "tests.process.traffic", address, str(port), str(connections)]
+        if netns:
+            self._command = ["ip", "netns", "exec", netns, *self._command]
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._process:
+            pass
+
+    def pause(self) -> dict[int, int]:
+        """Send nothing until resumed; gives the segments sent so far, all acknowledged, by the source port."""
+        self._say("pause")
+        assert self._process.stdout
+        found = json.loads(self._process.stdout.readline())
+        return {int(port): segments for port, segments in found.items()}
+
+    def resume(self) -> None:
+        """Send again."""
+        self._say("resume")
+
+    def _say(self, word: str) -> None:
+        assert self._process.stdin
+        self._process.stdin.write(f"{word}\n")
+        self._process.stdin.flush()
+
+
+def _send(address: str, port: int, count: int) -> None:
+    """Send a byte on each connection, again and again; each line on standard input pauses or resumes, its end ends."""
+    with contextlib.ExitStack() as stack:
+        clients = [
+            stack.enter_context(socket.create_connection((address, port), timeout=_DEADLINE_S)) for _ in range(count)
+        ]
+        for client in clients:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while True:
+            for client in clients:
+                client.sendall(b"x")
+            if not select.select([sys.stdin], [], [], _PAUSE_S)[0]:
+                continue
+            if not sys.stdin.readline():
+                return
+            end = time.monotonic() + _DEADLINE_S
+            while any(map(unacknowledged, clients)) and time.monotonic() < end:
+                time.sleep(_PAUSE_S)
+            sys.stdout.write(json.dumps({client.getsockname()[1]: segments_out(client) for client in clients}) + "\n")
+            sys.stdout.flush()
+            if not sys.stdin.readline():
+                return
+
+
+if __name__ == "__main__":
+    _send(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
