@@ -44,6 +44,9 @@ class AcceptSource:
         """None: there are no packets, and nothing is dropped, as TCP makes the senders wait."""
         return PacketCounts()
 
+    def stop(self) -> None:
+        """Nothing to be done: rows end with the process that writes them."""
+
     def close(self) -> None:
         """Close the pipe."""
         os.close(self._pipe)

@@ -90,6 +90,9 @@ class FileSource:
         """What became of the packets so far."""
         return self._counts
 
+    def stop(self) -> None:
+        """Nothing to be done: what is not read is read by whoever begins again."""
+
     def close(self) -> None:
         """Nothing to be done: the thread that reads has the file, and ends with it or with the process."""
 

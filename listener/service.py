@@ -90,7 +90,6 @@ class Listener:
         self._heard_s = 0.0  # when the router said something
         self._is_known = False  # the router takes batches of a stream only once that was reported
         self._packets = PacketCounts()
-        self._reads = True  # what comes after the last reading is not captured, and not dropped either
 
     def turn(self) -> None:
         """Wait for records or acknowledgements, and handle them."""
@@ -123,9 +122,11 @@ class Listener:
         while time.monotonic() < deadline or (self._server and not self._server.has_stopped()):
             time.sleep(_DRAIN_POLL_S)
             self._read()
-        self._read()
-        self._count()
-        self._reads = False
+        if not self._source.can_wait:
+            self._source.stop()
+            time.sleep(_DRAIN_S)
+            while self._read():
+                pass
         now = time.monotonic()
         deadline = now + self._settings.grace
         self._heard_s = now
@@ -195,17 +196,12 @@ class Listener:
 
     def _report(self) -> None:
         self._next_report_s = time.monotonic() + _REPORT_PERIOD_S
-        if self._reads:
-            self._count()
+        had, self._packets = self._packets, self._source.counts()
+        if drops := self._packets.kernel_drops - had.kernel_drops:
+            self._repeated.warn("kernel_drops", packets=drops, then="more ring_bytes may help")
         for report in self._outbox.reports(self._source.kind, self._packets):
             if not sockets.sent(self._socket, report.pack()):
                 self._next_report_s = 0.0
             elif report.live:
                 self._is_known = True
         self._repeated.tell()
-
-    def _count(self) -> None:
-        """Take what the source has counted; tells of packets that the kernel dropped."""
-        had, self._packets = self._packets, self._source.counts()
-        if drops := self._packets.kernel_drops - had.kernel_drops:
-            self._repeated.warn("kernel_drops", packets=drops, then="more ring_bytes may help")

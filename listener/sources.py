@@ -46,6 +46,9 @@ class Source(Protocol):
     def counts(self) -> PacketCounts:
         """What became of the packets since the start."""
 
+    def stop(self) -> None:
+        """Take in no more; what has come in is still to be read, a moment later."""
+
     def close(self) -> None:
         """Give everything back."""
 

@@ -7,7 +7,6 @@ from typing import Literal, get_args
 SkipReason = Literal[
     "not_tcp",  # another protocol
     "other_endpoint",  # not sent to an endpoint, or, with only = "syn", no SYN
-    "other_listener",  # it came in before this listener had joined the others of its fanout, which record it
     "fragment",  # a later one of a TCP segment, whose first gives the record
     "link_type",  # of a capture file: link headers of a kind that is not known
     "no_timestamp",  # of a capture file: there is none, and none before it; or it is beyond the year 2286

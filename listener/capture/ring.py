@@ -8,7 +8,6 @@ import mmap
 import os
 import socket
 import struct
-import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -32,8 +31,9 @@ _SO_ATTACH_FILTER = 26
 _TPACKET_V3 = 2
 _ETH_P_ALL = 3
 _FRAME_BYTES = 2048  # only a check of the kernel's for V3: packets of a block have their own lengths
-_STATUS = 8  # in a block's header, tpacket_block_desc
+_STATUS, _NUMBER = 8, 24  # in a block's header, tpacket_block_desc; blocks are numbered from 1 on as they are opened
 _KERNEL, _USER = 0, 1
+_NO_PACKETS: Sequence[Instruction] = [(0x06, 0, 0, 0)]  # ret #0
 
 Blocks = NDArray[np.uint8]  # of shape (n, BLOCK_BYTES), as they lie one after the other in a ring
 
@@ -51,8 +51,7 @@ class Ring:
 
     Packets that pass the filter are held in `ring_bytes` of memory, which cannot be swapped; a block is handed
     over when it is full or `retire_ms` after its first packet. With `fanout`, the interface's packets are shared out
-    among all rings with that number, each connection's to the same one while they stay the same. What has come in
-    before `since_ns` is not for this ring: the others of its group have it.
+    among all rings with that number, each connection's to the same one while they stay the same.
     """
 
     def __init__(
@@ -66,12 +65,14 @@ class Ring:
         self.interface = interface
         self._blocks = max(2, ring_bytes // BLOCK_BYTES)
         self._next = 0
+        self._taken = 0  # blocks that were given back
+        self._has_stopped = False
         self.is_drained = False
         self._counted = Statistics()
         # Protocol 0 receives nothing: no packet may come in before the filter is there.
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
         try:
-            self._attach(program)
+            self._attach(program if fanout is None else _NO_PACKETS)
             self._option(_PACKET_VERSION, _TPACKET_V3)
             self._option(_PACKET_IGNORE_OUTGOING, 1)
             self._option(_PACKET_VNET_HDR, 1)
@@ -80,11 +81,10 @@ class Ring:
             self._map = mmap.mmap(self._socket.fileno(), self.size)
             self._content = np.frombuffer(self._map, np.uint8).reshape(self._blocks, BLOCK_BYTES)
             self._status = self._content.view(np.uint32)[:, _STATUS // 4]
+            self._number = self._content.view(np.uint64)[:, _NUMBER // 8]
             self._index = self._bind()
-            self.since_ns = 0
             if fanout is not None:
-                self.since_ns = time.time_ns()  # a member must be bound first, and then gets all packets until it joins
-                self._join(fanout)
+                self._join(fanout, program)
         except BaseException:
             self._socket.close()
             raise
@@ -105,14 +105,27 @@ class Ring:
         """
         # No barrier, here or there: x86-64 needs none, and Python has none for others.
         ready = self._status[self._next : self._next + most] & _USER
+        if self._has_stopped:
+            ready[int(self._number.max()) - self._taken :] = 0  # not opened any more, though ours
         self.is_drained = not ready.all()
         count = int(ready.argmin()) if self.is_drained else len(ready)
         return self._content[self._next : self._next + count] if count else None
 
     def give_back(self, count: int) -> None:
         """Give the first so many blocks back to the kernel; whatever was made of them must be copies."""
-        self._status[self._next : self._next + count] = _KERNEL
+        if not self._has_stopped:
+            self._status[self._next : self._next + count] = _KERNEL
         self._next = (self._next + count) % self._blocks
+        self._taken += count
+
+    def stop(self) -> None:
+        """Take no more packets; those of a fanout go to its other members from now on.
+
+        What has come in is still to be taken, also of the block that is not full: a moment later, when it is complete.
+        """
+        self.statistics()
+        self._status[:] = _USER  # no room for more: also the block that is being filled stays as it is
+        self._has_stopped = True
 
     def is_lost(self) -> bool:
         """Whether the interface is gone for good: there is none, or another one, of its name."""
@@ -130,13 +143,15 @@ class Ring:
         """What the kernel has counted since the start. One reader: reading clears it."""
         seen, drops, freezes = struct.unpack("3I", self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 12))
         had = self._counted
+        if self._has_stopped:
+            seen, drops, freezes = seen - drops, 0, 0  # what finds no room any more is not for us
         self._counted = Statistics(had.seen + seen, had.drops + drops, had.freezes + freezes)
         return self._counted
 
     def close(self) -> None:
         """Stop capturing; what is still in the ring is gone."""
         self._socket.close()
-        del self._content, self._status
+        del self._content, self._status, self._number
         self._map.close()
 
     def _bind(self) -> int:
@@ -150,10 +165,19 @@ class Ring:
             raise OSError(number, os.strerror(number))
         return 0
 
-    def _join(self, fanout: int) -> None:
-        """Share the interface's packets with others. A group's number is valid for one interface."""
-        group = (fanout + 2 * self._index) % 2**16  # other rings of this listener may have the next one
+    def _join(self, fanout: int, program: Sequence[Instruction]) -> None:
+        """Share the interface's packets with others, so that none is seen twice or not at all.
+
+        A ring must be bound before it can join, and gets all packets in between: its filter lets none through. When
+        it has joined, the others still get its part, as it has no room, until its filter is the right one.
+        """
+        self._status[:] = _USER
+        group = (fanout + 2 * self._index) % 2**16  # valid for one interface; other rings of ours may have the next one
         self._option(_PACKET_FANOUT, group | (_FANOUT_HASH | _FANOUT_ROLLOVER | _FANOUT_IGNORE_OUTGOING) << 16)
+        self._attach(program)
+        self._status[:] = _KERNEL
+        self.statistics()
+        self._counted = Statistics()  # where there are no others, what came before this is none of ours
 
     def _option(self, name: int, value: int) -> None:
         self._socket.setsockopt(_SOL_PACKET, name, value)

@@ -71,18 +71,12 @@ class CaptureSource:
                 )
                 ring.give_back(len(taken))
                 self._skipped += decoded.skipped
-                return self._wanted(decoded.records, ring, matching)
+                return self._wanted(decoded.records, matching)
         self._unread.extend(self._rings)
         return None
 
-    def _wanted(self, records: Records, ring: Ring, matching: Matching | None) -> Records:
+    def _wanted(self, records: Records, matching: Matching | None) -> Records:
         """Those of the records that are for us."""
-        if ring.since_ns:
-            others = records.timestamp < ring.since_ns
-            if not others.any():
-                ring.since_ns = 0
-            self._skipped["other_listener"] += int(others.sum())
-            records = records[~others]
         if matching is None:
             return records
         wanted = matching.wanted(records)
@@ -105,6 +99,12 @@ class CaptureSource:
         of_rings = [ring.statistics() for ring, _ in self._rings]
         seen, drops, freezes = (sum(counts) for counts in zip(*of_rings, strict=True))
         return PacketCounts(seen=seen, kernel_drops=drops, ring_freezes=freezes, skipped=dict(self._skipped))
+
+    def stop(self) -> None:
+        """Capture no more; what was captured is still to be read, a moment later."""
+        for ring, _ in self._rings:
+            ring.stop()
+        self._unread = deque(self._rings)
 
     def close(self) -> None:
         """Stop capturing."""

@@ -8,12 +8,13 @@ from ipaddress import IPv4Address, IPv6Address
 import numpy as np
 import pytest
 
-from listener.capture.blocks import BUFFER_BYTES, TOGETHER, alike, copied
+from listener.capture.blocks import TOGETHER, alike, copied
 from listener.capture.ring import BLOCK_BYTES, Blocks
 from listener.decode.decoder import Decoded, decode
+from listener.decode.frames import SPARE_BYTES
 from listener.decode.packets import Packets
 from listener.decode.walk import walk
-from tapfan.batch import COLUMNS, Records
+from tapfan.batch import COLUMNS, Column, Records, widened
 from tapfan.endpoints import EVERY_PORT, Endpoint
 from tapfan.skips import Skipped
 
@@ -240,7 +241,7 @@ def decoded(blocks: Blocks, tunnels: bool = False) -> Decoded:
 
 def _decoded(blocks: Blocks, tunnels: bool) -> Decoded:
     at_once = alike(blocks)
-    packets = copied(blocks, np.full(BUFFER_BYTES, 0xA5, np.uint8))
+    packets = copied(blocks, np.full(blocks.size + SPARE_BYTES, 0xA5, np.uint8))
     by_kind = decoded_packets(packets, tunnels)
     if at_once is None:
         return by_kind
@@ -263,8 +264,14 @@ def decoded_packets(packets: Packets, tunnels: bool = False) -> Decoded:
     return by_kind
 
 
+def _columns(records: Records) -> list[Column]:
+    """The columns, addresses at their full width."""
+    columns = ((getattr(records, name), width) for name, (_, width) in COLUMNS.items())
+    return [column if width == 1 else widened(column) for column, width in columns]
+
+
 def _in_any_order(records: Records) -> list[bytes]:
-    columns = [getattr(records, name) for name in COLUMNS]
+    columns = _columns(records)
     parts = [np.ascontiguousarray(column).view(np.uint8) for column in columns]
     widths = [dtype.itemsize * width for dtype, width in COLUMNS.values()]
     table = [part.reshape(len(records), width) for part, width in zip(parts, widths, strict=True)]
@@ -273,7 +280,7 @@ def _in_any_order(records: Records) -> list[bytes]:
 
 def rows(records: Records) -> list[Record]:
     """The records one by one."""
-    columns = [getattr(records, name) for name in COLUMNS]
+    columns = _columns(records)
     assert [(column.dtype.kind, column.dtype.itemsize, column.shape) for column in columns] == [
         (dtype.kind, dtype.itemsize, (len(records),) if width == 1 else (len(records), width))
         for dtype, width in COLUMNS.values()

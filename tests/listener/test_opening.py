@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from listener.decode.frames import Frames
+from listener.files.buffer import CHUNK_BYTES
 from listener.files.errors import CaptureFileError
 from listener.files.opening import open_capture
 from listener.files.source import Descriptor, Gunzip
@@ -147,7 +148,7 @@ def test_what_unpacks_to_much_takes_little_memory(tmp_path: Path) -> None:
     tracemalloc.start()
     try:
         assert [data for _, data, _, _ in read(path).packets] == [b"it"]
-        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+        assert tracemalloc.get_traced_memory()[1] < 3 * CHUNK_BYTES
     finally:
         tracemalloc.stop()
 

@@ -112,7 +112,7 @@ def test_large_file_in_chunks(tmp_path: Path, order: str) -> None:
     noise = random.Random(5).randbytes(2 * MOST_BYTES)
     content = [Packet(noise[n : n + size], NOW_NS + n * 1000) for n, size in enumerate(_sizes(1))]
     path = _written(tmp_path / "file", pcap(content, order))
-    result = read(path)
+    result = read(path, 1 << 20)
     assert result.packets == [packet.seen() for packet in content]
     assert 2 < result.chunks <= path.stat().st_size / 2**20 * 1.5 + 2
 

@@ -12,13 +12,15 @@ from structlog.testing import capture_logs
 
 from listener.capture import source
 from listener.capture.filter import Instruction
-from listener.capture.ring import BLOCK_BYTES, Block
+from listener.capture.ring import Blocks, Statistics
 from listener.capture.source import CaptureSource
 from tapfan.endpoints import Endpoint
+from tapfan.messages import PacketCounts
 from tapfan.program import CannotRunError
 from tapfan.settings import ListenerSettings
 from tests.listener import frames
-from tests.listener.frames import Frame, ethernet, ipv4, ipv6, laid_out, reference, tcp
+from tests.listener.frames import Frame, ethernet, ipv4, ipv6, laid_out, tcp
+from tests.listener.reading import reference
 
 _INTERFACES = ["eth0", "lo"]
 
@@ -26,24 +28,43 @@ _INTERFACES = ["eth0", "lo"]
 class _Ring:
     """A ring with blocks to be taken, each of the frames given."""
 
-    def __init__(self, interface: str, _program: Sequence[Instruction], ring_bytes: int, retire_ms: int) -> None:
+    def __init__(
+        self,
+        interface: str,
+        _program: Sequence[Instruction],
+        ring_bytes: int,
+        retire_ms: int,
+        fanout: int | None,
+    ) -> None:
         self.interface = interface
+        self.fanout = fanout
+        self.since_ns = 0
         self.ring_bytes = ring_bytes
         self.retire_ms = retire_ms
         self.blocks: deque[list[Frame]] = deque()
-        self.drops = 0
+        self.taken: Blocks | None = None
+        self.counted = Statistics()
         self.error = 0
         self.lost = False
 
     def fileno(self) -> int:
         return _INTERFACES.index(self.interface)
 
-    def take_into(self, buffer: frames.Buffer, at: int) -> Block | None:
-        if not self.blocks:
-            return None
-        content, block = laid_out(self.blocks.popleft(), noise=0xEE)
-        buffer[at : at + block.size] = content[: block.size]
-        return replace(block, start=at)
+    @property
+    def is_drained(self) -> bool:
+        return not self.blocks
+
+    def take(self, _most: int) -> Blocks | None:
+        assert self.taken is None, "the last ones were given back"
+        if self.blocks:
+            self.taken = laid_out(self.blocks.popleft(), noise=0xEE)
+        return self.taken
+
+    def give_back(self, count: int) -> None:
+        assert self.taken is not None
+        assert count == len(self.taken)
+        self.taken[:] = 0xA5
+        self.taken = None
 
     def take_error(self) -> int:
         error, self.error = self.error, 0
@@ -52,8 +73,8 @@ class _Ring:
     def is_lost(self) -> bool:
         return self.lost
 
-    def count_drops(self) -> int:
-        return self.drops
+    def statistics(self) -> Statistics:
+        return self.counted
 
 
 @pytest.fixture
@@ -93,8 +114,7 @@ def test_blocks_of_all_rings_are_read_until_there_are_none(rings: list[_Ring], p
     assert capturing.read() is None
 
 
-def test_no_ring_waits_until_another_is_empty(rings: list[_Ring], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source, "TOGETHER_BYTES", BLOCK_BYTES)
+def test_no_ring_waits_until_another_is_empty(rings: list[_Ring]) -> None:
     capturing = _capturing()
     for ring, port in zip(rings, (1, 2), strict=True):
         ring.blocks += [[ethernet(ipv4(tcp(port)))]] * 3
@@ -107,7 +127,27 @@ def test_a_block_of_malformed_packets_is_counted_and_not_the_end(rings: list[_Ri
     rings[0].blocks += [[cut, cut], [whole]]
     rings[1].blocks += [[cut, whole, cut]]
     assert len(_all_records(capturing)) == 2
-    assert capturing.undecoded() == 4
+    assert capturing.counts().skipped == {"truncated": 4}
+
+
+def test_what_came_before_a_ring_had_joined_its_fanout_is_left_to_the_others(rings: list[_Ring]) -> None:
+    capturing = _capturing(fanout=7)
+    assert [ring.fanout for ring in rings] == [7, 7]
+    made = frames.numbered([ethernet(ipv6(tcp(port))) for port in range(6)])
+    rings[0].since_ns = made[2].timestamp_ns
+    rings[0].blocks += [made[:4], made[4:]]
+    assert [record.source_port for record in _all_records(capturing)] == [2, 3, 4, 5]
+    assert capturing.counts().skipped == {"other_listener": 2}
+
+
+def test_what_is_there_is_read_once_in_a_look(rings: list[_Ring]) -> None:
+    """What comes meanwhile belongs to the next one."""
+    capturing = _capturing()
+    rings[0].blocks.append([ethernet(ipv6(tcp(1)))])
+    assert capturing.read() is not None
+    rings[0].blocks.append([ethernet(ipv6(tcp(2)))])
+    assert capturing.read() is None
+    assert [record.source_port for record in _all_records(capturing)] == [2]
 
 
 def test_an_interface_that_is_down_is_told_once_and_waited_for(rings: list[_Ring]) -> None:
@@ -135,8 +175,8 @@ def test_an_interface_that_is_gone_is_an_error_and_what_was_captured_can_still_b
 
 def test_drops_and_descriptors_are_of_all_rings(rings: list[_Ring]) -> None:
     capturing = _capturing()
-    rings[0].drops, rings[1].drops = 3, 4
-    assert capturing.kernel_drops() == 7
+    rings[0].counted, rings[1].counted = Statistics(9, 3, 1), Statistics(5, 4, 1)
+    assert capturing.counts() == PacketCounts(seen=14, kernel_drops=7, ring_freezes=2)
     assert capturing.descriptors() == [0, 1]
     assert capturing.interfaces == _INTERFACES
 

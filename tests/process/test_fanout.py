@@ -84,11 +84,7 @@ def test_one_that_is_killed_and_comes_back_under_load_doubles_nothing_and_loses_
         programs.wait_ready()
         sending.resume()
         _wait_for_more(programs)
-        sent = sending.pause()
-        programs.stop_all("listener", _SECOND)
-    recorded = _recorded(programs)
-    assert all(recorded[port] <= sent[port] for port in sent)
-    assert 0 <= sum(sent.values()) - sum(recorded[port] for port in sent) <= had
+        _assert_recorded(programs, sending.pause(), lost=had)
     assert programs.status()["ledger"]["balanced"]
 
 
@@ -115,18 +111,13 @@ def _recorded(programs: Programs) -> Counter[int]:
     return found
 
 
-def _assert_recorded(programs: Programs, sent: dict[int, int]) -> None:
-    """Each of these segments is recorded once, when all has settled."""
-    total = sum(sent.values())
+def _assert_recorded(programs: Programs, sent: dict[int, int], lost: int = 0) -> None:
+    """Each of these segments is recorded once, when all has settled, but for so many at most that were lost."""
 
     def settled() -> bool:
         recorded = _recorded(programs)
-        difference = {port: recorded[port] - count for port, count in sent.items() if recorded[port] != count}
-        assert all(more < 0 for more in difference.values()), f"too much is recorded: {difference}"
-        return not difference
+        missing = {port: count - recorded[port] for port, count in sent.items() if recorded[port] != count}
+        assert all(count > 0 for count in missing.values()), f"less than nothing is missing: {missing}"
+        return sum(missing.values()) <= lost
 
-    try:
-        wait_for(settled, f"{total} segments are recorded", 10)
-    except AssertionError:
-        r=_recorded(programs); print("MISSING", total-sum(r[p] for p in sent), "of", total, programs.status()["listeners"])
-        raise
+    wait_for(settled, f"{sum(sent.values())} segments are recorded")
