@@ -148,7 +148,7 @@ def test_what_unpacks_to_much_takes_little_memory(tmp_path: Path) -> None:
     tracemalloc.start()
     try:
         assert [data for _, data, _, _ in read(path).packets] == [b"it"]
-        assert tracemalloc.get_traced_memory()[1] < 3 * CHUNK_BYTES
+        assert tracemalloc.get_traced_memory()[1] < 6 * CHUNK_BYTES
     finally:
         tracemalloc.stop()
 
