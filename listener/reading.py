@@ -39,6 +39,7 @@ class FileSource:
         self, file: CaptureFile, settings: Settings, rebase: bool, log: Logger, show: Callable[["FileSource"], None]
     ) -> None:
         self.has_ended = False
+        self.position = 0  # bytes of the file, as they are on the disk, up to the end of the last chunk that was taken
         self.problem = ""  # why the file could not be read to its end, once it has ended
         self._file = file
         self._ttl = settings.ttl
@@ -52,11 +53,6 @@ class FileSource:
         self._chunks: queue.Queue[_Chunk | None] = queue.Queue(_AHEAD)
         self._filled = os.eventfd(0, os.EFD_SEMAPHORE | os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # as many as are in it
         self._thread = threading.Thread(target=self._read_all, name="reading", daemon=True)
-
-    @property
-    def position(self) -> int:
-        """Bytes read so far, as they are on the disk."""
-        return self._file.position
 
     @property
     def size(self) -> int | None:
@@ -80,6 +76,7 @@ class FileSource:
             self.has_ended = True
             return None
         self._counts = chunk.counts
+        self.position = chunk.position
         return chunk.records
 
     def check(self) -> None:
@@ -104,7 +101,7 @@ class FileSource:
                 seen += len(frames)
                 unread = Skipped(self._file.skipped)
                 counts = PacketCounts(seen=seen + unread.total(), skipped=dict(skipped + unread))
-                self._put(_Chunk(records, counts))
+                self._put(_Chunk(records, counts, self._file.position))
             if self._file.truncated_at is not None:
                 self.problem = f"the capture file is cut short at byte {self._file.truncated_at}, within a packet"
         except CaptureFileError as error:
@@ -145,7 +142,8 @@ class FileSource:
 
 @dataclass(frozen=True, eq=False)
 class _Chunk:
-    """Records, and what had become of all packets when they were read."""
+    """Records, what had become of all packets when they were read, and how far the file was read then."""
 
     records: Records
     counts: PacketCounts
+    position: int

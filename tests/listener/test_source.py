@@ -38,7 +38,6 @@ class _Ring:
     ) -> None:
         self.interface = interface
         self.fanout = fanout
-        self.since_ns = 0
         self.ring_bytes = ring_bytes
         self.retire_ms = retire_ms
         self.blocks: deque[list[Frame]] = deque()
@@ -130,14 +129,9 @@ def test_a_block_of_malformed_packets_is_counted_and_not_the_end(rings: list[_Ri
     assert capturing.counts().skipped == {"truncated": 4}
 
 
-def test_what_came_before_a_ring_had_joined_its_fanout_is_left_to_the_others(rings: list[_Ring]) -> None:
-    capturing = _capturing(fanout=7)
+def test_all_rings_of_an_ip_version_join_the_same_fanout(rings: list[_Ring]) -> None:
+    _capturing(fanout=7)
     assert [ring.fanout for ring in rings] == [7, 7]
-    made = frames.numbered([ethernet(ipv6(tcp(port))) for port in range(6)])
-    rings[0].since_ns = made[2].timestamp_ns
-    rings[0].blocks += [made[:4], made[4:]]
-    assert [record.source_port for record in _all_records(capturing)] == [2, 3, 4, 5]
-    assert capturing.counts().skipped == {"other_listener": 2}
 
 
 def test_what_is_there_is_read_once_in_a_look(rings: list[_Ring]) -> None:

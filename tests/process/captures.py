@@ -38,9 +38,7 @@ def others(port: int, at_ns: int) -> dict[str, list[Packet]]:
         "truncated": [frames.ipv4(segment, destination="127.0.0.1")[:30]],
         "bad_tcp": [frames.ipv4(segment[:12] + b"\0" + segment[13:], destination="127.0.0.1")],
     }
-    return {
-        reason: [Packet(frames.ethernet(packet).data, at_ns) for packet in some] for reason, some in inside.items()
-    }
+    return {reason: [Packet(frames.ethernet(packet).data, at_ns) for packet in some] for reason, some in inside.items()}
 
 
 def pcapng(content: Sequence[Packet], order: str = "<") -> bytes:
@@ -68,5 +66,3 @@ def last_line(programs: Programs, event: str = "file_read") -> dict[str, str]:
     """The fields of the last line with this event, of the listener that read a file."""
     line = next(line for line in reversed(programs.log(READING).splitlines()) if f"event={event} " in line)
     return dict(field.split("=", 1) for field in shlex.split(line))
-
-

@@ -1,13 +1,23 @@
-"""A network namespace of our own, joined to the host's by a veth pair; needs root."""
+"""A network namespace of our own, joined to the host's by a veth pair; needs root.
 
+`python -m tests.process.namespace INTERFACE COMMAND VALUE` is how `Namespace.offload` sets what ethtool sets.
+"""
+
+import fcntl
 import os
+import socket
+import struct
 import subprocess
+import sys
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 
 _MADE = count()
+_SIOCETHTOOL = 0x8946
+SET_TSO, SET_GRO = 0x1F, 0x2C  # of linux/ethtool.h
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,11 @@ class Namespace:
         self.ip(f"address add {self.address6}/64 dev {self.inside} nodad")
         self.ip(f"link set {self.inside} up")
 
+    def offload(self, interface: str, command: int, on: bool) -> None:
+        """Set one of an interface's offloads; of those in the namespace, or of the outside one."""
+        script = [sys.executable, "-m", "tests.process.namespace", interface, str(command), str(int(on))]
+        _run(*([] if interface == self.outside else ["ip", "netns", "exec", self.name]), *script)
+
 
 @contextmanager
 def namespace() -> Iterator[Namespace]:
@@ -54,3 +69,13 @@ def namespace() -> Iterator[Namespace]:
 
 def _run(*command: str) -> None:
     subprocess.run(command, check=True)
+
+
+def _set(interface: str, command: int, value: int) -> None:
+    data = array("I", [command, value])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, _SIOCETHTOOL, struct.pack("16sP16x", interface.encode(), data.buffer_info()[0]))
+
+
+if __name__ == "__main__":
+    _set(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

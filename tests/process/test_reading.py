@@ -13,8 +13,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain, pairwise
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 
@@ -76,8 +77,8 @@ def _timestamps(programs: Programs) -> list[int]:
     return sorted(of_each.values())
 
 
-def _status(programs: Programs) -> dict[str, object]:
-    status: dict[str, object] = programs.status()["listeners"]["file"]
+def _status(programs: Programs) -> dict[str, Any]:
+    status: dict[str, Any] = programs.status()["listeners"]["file"]
     return status
 
 
@@ -165,7 +166,7 @@ def test_the_last_line_says_what_became_of_every_packet(storing: MakePrograms, t
     content = packets(programs.port, _COUNT)
     left_out = captures.others(programs.port, content[-1].timestamp_ns)
     path = tmp_path / "capture"
-    path.write_bytes(pcaps.pcap([*content, *sum(left_out.values(), [])], magic=NANOSECONDS))
+    path.write_bytes(pcaps.pcap([*content, *chain.from_iterable(left_out.values())], magic=NANOSECONDS))
     programs.read("--read", str(path))
     assert programs.wait_read() == 0
     line = last_line(programs)
@@ -358,8 +359,8 @@ def test_a_reading_listener_that_is_killed_is_started_again_for_the_whole_file(
     assert sorted(streams.values())[-1] == _MANY, "the second time, all"
 
 
-def _at_rest(programs: Programs) -> dict[str, int] | None:
-    ledger: dict[str, int] = programs.status()["ledger"]
+def _at_rest(programs: Programs) -> dict[str, Any] | None:
+    ledger: dict[str, Any] = programs.status()["ledger"]
     return ledger if ledger["balanced"] and not ledger["in_flight"] and not ledger["spooled"] else None
 
 
@@ -367,7 +368,7 @@ def _assert_all_stored_once(programs: Programs) -> None:
     """Of the large file, each packet has one record: each is of another time."""
     found = _timestamps(programs)
     assert len(found) == _MANY
-    assert {later - earlier for earlier, later in zip(found[:-1], found[1:], strict=True)} == {1000}
+    assert {later - earlier for earlier, later in pairwise(found)} == {1000}
 
 
 @pytest.mark.timeout(120)

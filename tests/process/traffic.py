@@ -4,19 +4,22 @@
 """
 
 import contextlib
+import fcntl
 import json
 import select
 import socket
 import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
+from array import array
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Self
 
 _SEGMENTS_OUT_AT = 136  # of struct tcp_info, linux/tcp.h
-_UNACKNOWLEDGED_AT = 8 + 4 * 4
 _PAUSE_S = 0.005
 _DEADLINE_S = 20.0
 
@@ -74,17 +77,25 @@ class Load:
 
 def segments_out(client: socket.socket) -> int:
     """How many segments the kernel has sent on a connection, by its own count."""
-    return _tcp_info(client, _SEGMENTS_OUT_AT)
+    info = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SEGMENTS_OUT_AT + 4)
+    segments: int = struct.unpack_from("=I", info, _SEGMENTS_OUT_AT)[0]
+    return segments
 
 
 def unacknowledged(client: socket.socket) -> int:
-    """How many of them the other end has not acknowledged."""
-    return _tcp_info(client, _UNACKNOWLEDGED_AT)
+    """How many bytes the other end has not acknowledged, sent or not."""
+    count = array("i", [0])
+    fcntl.ioctl(client, termios.TIOCOUTQ, count)
+    return count[0]
 
 
-def _tcp_info(client: socket.socket, at: int) -> int:
-    number: int = struct.unpack_from("=I", client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, at + 4), at)[0]
-    return number
+def inject(interface: str, content: Sequence[bytes]) -> int:
+    """Send frames as they are on an interface; gives how many."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as raw:
+        raw.bind((interface, 0))
+        for frame in content:
+            raw.send(frame)
+    return len(content)
 
 
 class Sending:
