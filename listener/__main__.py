@@ -14,6 +14,8 @@ from tapfan.program import arguments, bad_usage, run
 def main() -> int:
     """Run the listener; gives the exit code."""
     settings, chosen = arguments("listener", "Captures the TCP packets sent to the configured endpoints.", _options)
+    if chosen.rebase and chosen.read is None:
+        bad_usage("listener", ValueError("--rebase moves the timestamps of a capture file: --read FILE is missing"))
     if chosen.read is None:
         return run("listener", serve, settings)
     try:

@@ -138,14 +138,14 @@ class Outbox:
         self._settled += [entry.place for entry in settled if entry.on_disk]
         return lost
 
-    def reports(self, source: SourceKind, packets: PacketCounts) -> list[ListenerReport]:
+    def reports(self, source: SourceKind, packets: PacketCounts, ended: bool = False) -> list[ListenerReport]:
         """The next report of each stream; what is settled is then gone from the spool, too."""
         try:
             self._forget_settled()
             self._spool.tell()
         except SpoolDamagedError as error:
             self._give_up_spool(error)
-        return [self._report(window, source, packets) for window in self._windows.values()]
+        return [self._report(window, source, packets, ended) for window in self._windows.values()]
 
     def keep(self) -> None:
         """Write what is only in memory to the spool, for the next start."""
@@ -219,7 +219,7 @@ class Outbox:
                 reason: Reason = "dropped_spool_damaged"
                 window.put(Entry(self._next_place(), window.stream, window.end, window.captured, reason=reason))
 
-    def _report(self, window: Window, source: SourceKind, packets: PacketCounts) -> ListenerReport:
+    def _report(self, window: Window, source: SourceKind, packets: PacketCounts, ended: bool) -> ListenerReport:
         leftovers = [stream for stream in self._windows if stream != self.stream]
         return ListenerReport(
             name=self._name,
@@ -234,5 +234,6 @@ class Outbox:
             leftovers=leftovers[:MAX_LEFTOVERS] if window.live else [],
             packets=packets if window.live else PacketCounts(),
             source=source,
+            ended=ended and window.live,
             spool_damaged=self._spool.was_damaged,
         )

@@ -41,6 +41,7 @@ class FileSource:
         self.has_ended = False
         self.position = 0  # bytes of the file, as they are on the disk, up to the end of the last chunk that was taken
         self.problem = ""  # why the file could not be read to its end, once it has ended
+        self._error: Exception | None = None
         self._file = file
         self._ttl = settings.ttl
         self._tunnels = settings.listener.tunnels
@@ -73,6 +74,8 @@ class FileSource:
             return None
         os.eventfd_read(self._filled)
         if chunk is None:
+            if self._error:
+                raise self._error
             self.has_ended = True
             return None
         self._counts = chunk.counts
@@ -99,16 +102,23 @@ class FileSource:
             for frames in self._file.frames():
                 records = self._records(frames, skipped)
                 seen += len(frames)
-                unread = Skipped(self._file.skipped)
-                counts = PacketCounts(seen=seen + unread.total(), skipped=dict(skipped + unread))
-                self._put(_Chunk(records, counts, self._file.position))
+                self._put(_Chunk(records, self._counted(seen, skipped), self._file.position))
             if self._file.truncated_at is not None:
-                self.problem = f"the capture file is cut short at byte {self._file.truncated_at}, within a packet"
+                self.problem = f"{self._file.name}: is cut short at byte {self._file.truncated_at}, within a packet"
         except CaptureFileError as error:
             self.problem = str(error)
+        except Exception as error:  # whatever it is, the file is not read: the main thread is to end with it
+            self._error = error
         finally:
+            counts = self._counted(seen, skipped)
+            self._put(_Chunk(Records.empty(), counts, self._file.position))
             self._file.close()
             self._put(None)
+
+    def _counted(self, seen: int, skipped: Skipped) -> PacketCounts:
+        """With those that the file's reader has left out."""
+        left_out = Skipped(self._file.skipped)
+        return PacketCounts(seen=seen + left_out.total(), skipped=dict(skipped + left_out))
 
     def _put(self, chunk: "_Chunk | None") -> None:
         os.eventfd_write(self._filled, 1)  # first: whoever takes the chunk takes this, too
@@ -117,7 +127,7 @@ class FileSource:
     def _records(self, frames: Frames, skipped: Skipped) -> Records:
         """The records of a chunk that are for us; the other packets are counted."""
         if self._shift_ns is None:
-            self._shift_ns = self._begin(int(frames.timestamp[0]))
+            self._shift_ns = self._begin(int(frames.timestamp.min()))
         decoded = decode(network(frames), self._tunnels)
         skipped.update(decoded.skipped)
         records = decoded.records

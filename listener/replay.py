@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from listener.files.links import SUPPORTED
 from listener.files.opening import CaptureFile
 from listener.reading import FileSource
 from listener.service import serve
@@ -36,8 +37,14 @@ def replay(settings: Settings, log: Logger, stop: Stop, file: CaptureFile, rebas
         seconds=round(seconds, 1),
         records_per_s=round(records / seconds),
     )
+    if stop:
+        raise CannotRunError(
+            "stopped before all was stored; what waits in the spool goes first at the next `python -m listener --read`"
+        )
     if source.problem:
         raise CannotRunError(f"{source.problem}; what is before that was read")
+    if counts.seen and counts.skipped.get("link_type") == counts.seen:
+        raise CannotRunError(f"{file.name}: of no packet is the link type supported: {SUPPORTED}")
 
 
 @contextmanager

@@ -24,6 +24,7 @@ _POLL_MS = 100  # how soon a stop is noticed
 _DRAIN_POLL_S = 0.01
 _DRAIN_S = 0.05  # beyond the linger, for what was captured just before the stop
 _SILENCE_S = 3 * _REPORT_PERIOD_S  # a router that answers no report for so long is not waited for at a stop
+_MOST_READS = 64  # likewise, however few records they give
 _MANY_RECORDS = 4096  # of both IP versions, which are then worth two batches
 _LOOK_RECORDS = 4 * MAX_RECORDS  # taken from the source before what has come from the router is looked at
 # Of one that can wait: with what a last chunk of a file adds, they are one batch, so that none has to be spooled.
@@ -124,7 +125,7 @@ class Listener:
             self._read()
         if not self._source.can_wait:
             self._source.stop()
-            time.sleep(_DRAIN_S)
+            time.sleep(_DRAIN_S + self._settings.linger / 2)
             while self._read():
                 pass
         now = time.monotonic()
@@ -153,7 +154,9 @@ class Listener:
         parts = []
         taken = 0
         most = _WAITING_RECORDS if self._source.can_wait else _LOOK_RECORDS
-        while self._may_read() and taken < most and (records := self._source.read()) is not None:
+        for _ in range(_MOST_READS):  # also of what gives no records
+            if not self._may_read() or taken >= most or (records := self._source.read()) is None:
+                break
             parts.append(records)
             taken += len(records)
         for gathered in self._gathered(parts, taken):
@@ -199,7 +202,7 @@ class Listener:
         had, self._packets = self._packets, self._source.counts()
         if drops := self._packets.kernel_drops - had.kernel_drops:
             self._repeated.warn("kernel_drops", packets=drops, then="more ring_bytes may help")
-        for report in self._outbox.reports(self._source.kind, self._packets):
+        for report in self._outbox.reports(self._source.kind, self._packets, self._source.has_ended):
             if not sockets.sent(self._socket, report.pack()):
                 self._next_report_s = 0.0
             elif report.live:

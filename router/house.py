@@ -45,7 +45,7 @@ class Listener:
         One that has read a capture file, all of which is settled, is done instead of absent.
         """
         if now_s - self.reported_s > _MISSED_REPORTS * REPORT_PERIOD_S:
-            is_done = self.report.source == "file" and self.report.base == self.report.captured
+            is_done = self.report.ended and self.report.base == self.report.captured
             return "done" if is_done else "absent"
         return "spooling" if self.report.spooled else "up"
 

@@ -9,6 +9,7 @@ import pwd
 import struct
 import sys
 from collections.abc import Collection
+from contextlib import suppress
 from enum import IntEnum
 from pathlib import Path
 
@@ -46,6 +47,24 @@ def take_on(settings: Settings, keep: Collection[Capability] = ()) -> None:
         check_reach(user.pw_name, settings.run_dir)
     if os.geteuid() != 0:
         drop_capabilities(keep)
+    elif settings.user is None:
+        _check_owner(settings.run_dir)
+
+
+def _check_owner(run_dir: Path) -> None:
+    """See that root does not leave files of its own among another user's, who could not start any more then."""
+    with suppress(FileNotFoundError):
+        owner = run_dir.stat().st_uid
+        if owner == 0:
+            return
+        try:
+            name = pwd.getpwuid(owner).pw_name
+        except KeyError:
+            name = str(owner)
+        raise CannotRunError(
+            f"run_dir {run_dir} belongs to {name}: set TAPFAN_USER={name}, or user at the top of tapfan.toml, "
+            "to run as that user; or chown it to root"
+        )
 
 
 def give_up(settings: Settings, log: Logger) -> None:

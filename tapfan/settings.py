@@ -58,7 +58,7 @@ class ListenerSettings(_Section):
         Endpoint.parse("127.0.0.1:9000"),
     )
     interface: Annotated[tuple[str, ...], BeforeValidator(values.interfaces)] | None = None
-    fanout: Annotated[WholeNumber, Field(ge=1, le=65_535)] | None = None
+    fanout: Annotated[WholeNumber, Field(ge=1, le=63)] | None = None
     source: Literal["auto", "capture", "accept"] = "auto"
     serve: Literal["discard", "forward", "none"] = "discard"
     only: Only = "all"

@@ -172,7 +172,7 @@ class Ring:
         it has joined, the others still get its part, as it has no room, until its filter is the right one.
         """
         self._status[:] = _USER
-        group = (fanout + 2 * self._index) % 2**16  # valid for one interface; other rings of ours may have the next one
+        group = fanout << 8 | self._index & 0xFF  # numbers are of the whole host, and each group of one interface
         self._option(_PACKET_FANOUT, group | (_FANOUT_HASH | _FANOUT_ROLLOVER | _FANOUT_IGNORE_OUTGOING) << 16)
         self._attach(program)
         self._status[:] = _KERNEL

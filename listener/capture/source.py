@@ -21,6 +21,8 @@ from tapfan.program import CannotRunError
 from tapfan.settings import ListenerSettings
 from tapfan.skips import Skipped
 
+_FANOUT_OF = {0: 0, 4: 1, 6: 2}  # by IP version: the packets of one are not for the rings of the other
+
 
 class CaptureSource:
     """Captures what is sent to the endpoints. Raises CannotRunError, and PermissionError without CAP_NET_RAW."""
@@ -36,8 +38,8 @@ class CaptureSource:
         self._rings: list[_Filtered] = []
         try:
             for interface in choose(settings.listen, settings.interface):
-                for part, endpoints in enumerate(_apart(settings)):
-                    self._rings.append(_open(interface, endpoints, part, settings))
+                for kind, endpoints in _apart(settings).items():
+                    self._rings.append(_open(interface, endpoints, kind, settings))
         except BaseException:
             self.close()
             raise
@@ -119,24 +121,27 @@ class _Filtered(NamedTuple):
     matching: Matching | None
 
 
-def _apart(settings: ListenerSettings) -> list[list[Endpoint]]:
-    """The endpoints by family, each of which gets rings of its own.
+def _apart(settings: ListenerSettings) -> dict[int, list[Endpoint]]:
+    """The endpoints by IP version, each of which gets rings of its own; by 0 for both.
 
     In a ring of one family nearly all packets are alike, which makes decoding twice as fast. Where tunnels are looked
     into, packets of either family may have the other inside.
     """
     if settings.tunnels:
-        return [list(settings.listen)]
-    families = [[endpoint for endpoint in settings.listen if endpoint.address.version == version] for version in (4, 6)]
-    return [family for family in families if family]
+        return {0: list(settings.listen)}
+    versions = {endpoint.address.version for endpoint in settings.listen}
+    return {
+        version: [endpoint for endpoint in settings.listen if endpoint.address.version == version]
+        for version in sorted(versions)
+    }
 
 
-def _open(interface: str, endpoints: list[Endpoint], part: int, settings: ListenerSettings) -> _Filtered:
+def _open(interface: str, endpoints: list[Endpoint], kind: int, settings: ListenerSettings) -> _Filtered:
     """A ring for the endpoints. Raises CannotRunError, and PermissionError without CAP_NET_RAW."""
     program = build(endpoints, settings.only, settings.tunnels)
     # The kernel hands a block over after one to two such periods: half the linger at most.
     retire_ms = max(1, round(settings.linger * 250))
-    fanout = None if settings.fanout is None else settings.fanout + part
+    fanout = None if settings.fanout is None else settings.fanout << 2 | _FANOUT_OF[kind]
     try:
         ring = Ring(interface, program.code, settings.ring_bytes, retire_ms, fanout)
     except PermissionError:

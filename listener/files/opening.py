@@ -25,7 +25,7 @@ class CaptureFile:
 
     def __init__(self, name: str, descriptor: Descriptor) -> None:
         self.skipped = Skipped()
-        self._name = name
+        self.name = name
         self._descriptor = descriptor
         with _reading(name):
             self._buffer = _unpacked(name, descriptor)
@@ -55,7 +55,7 @@ class CaptureFile:
         A chunk's buffer is valid until the next is asked for. Raises CaptureFileError at damage, once what is before
         it is given.
         """
-        with _reading(self._name):
+        with _reading(self.name):
             yield from self._reader.frames()
 
     @property
@@ -75,11 +75,6 @@ class CaptureFile:
         It is counted in bytes of what is unpacked.
         """
         return self._buffer.cut_at
-
-    @property
-    def truncated(self) -> bool:
-        """Once all frames are given: whether the file ends within a packet."""
-        return self.truncated_at is not None
 
     def close(self) -> None:
         """Close it."""

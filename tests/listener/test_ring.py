@@ -1,5 +1,6 @@
 """A ring on this host's loopback interface, with real packets; needs CAP_NET_RAW."""
 
+import os
 import select
 import socket
 import struct
@@ -27,9 +28,9 @@ def opened() -> Iterator[Callable[..., Ring]]:
     """Opens rings of two blocks, and closes them after the test."""
     rings: list[Ring] = []
 
-    def open_ring(program: Sequence[Instruction], interface: str = "lo") -> Ring:
+    def open_ring(program: Sequence[Instruction], interface: str = "lo", fanout: int | None = None) -> Ring:
         try:
-            rings.append(Ring(interface, program, 2 * BLOCK_BYTES, retire_ms=1))
+            rings.append(Ring(interface, program, 2 * BLOCK_BYTES, 1, fanout))
         except PermissionError:
             pytest.skip("a packet ring needs CAP_NET_RAW")
         return rings[-1]
@@ -76,6 +77,25 @@ def test_both_families_come_through_one_ring(opened: Callable[..., Ring]) -> Non
             socket.create_connection(server.getsockname()[:2]).close()
         found = _records(ring, lambda records: sum(bool(record.flags & _FIN) for record in records) == 2)
     assert {record.destination for record in found} == {packed("127.0.0.1"), packed("::1")}
+
+
+def test_rings_of_one_fanout_share_what_comes_and_one_of_the_next_number_sees_all(opened: Callable[..., Ring]) -> None:
+    with _server("127.0.0.1") as server:
+        program = build([_endpoint(server)], "syn").code
+        number = os.getpid() % 200
+        sharing = [opened(program, fanout=number), opened(program, fanout=number)]
+        alone = opened(program, fanout=number + 1)
+        ports = set()
+        for _ in range(40):
+            with socket.create_connection(server.getsockname()) as client:
+                ports.add(client.getsockname()[1])
+        found = _records(alone, lambda records: len(records) >= 40)
+        assert {record.source_port for record in found} == ports
+        shared: list[Record] = []
+        while len(shared) < 40:
+            ring = sharing[0] if select.select(sharing, [], [], _DEADLINE_S)[0] == sharing[:1] else sharing[1]
+            shared += _records(ring, bool)
+        assert sorted(record.source_port for record in shared) == sorted(ports)
 
 
 def test_what_is_sent_to_other_ports_is_not_seen(opened: Callable[..., Ring]) -> None:

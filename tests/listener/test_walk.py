@@ -258,6 +258,15 @@ def test_up_to_four_tunnels_one_in_the_other_are_walked(
     assert (len(found.records), found.skipped) == ((2, {}) if depth <= 4 else (0, {"not_tcp": 2}))
 
 
+def test_a_fifth_tunnel_is_not_looked_into_even_if_it_is_cut_off() -> None:
+    packet = b""
+    for outer in (ipv6, ipv4, ipv6, ipv4, ipv4):
+        packet = tunnels.in_gre(outer, packet, protocol=None if packet else frames.ETH_IPV4)
+    frame = ethernet(packet)
+    made = [replace(frame, kept=len(frame.data) - missing) for missing in range(6)]
+    assert decoded(laid_out(made), tunnels=True).skipped == {"not_tcp": 5, "truncated": 1}  # 4 bytes of GRE
+
+
 def test_tunnels_of_all_kinds_and_depths_in_one_block_are_told_apart() -> None:
     kinds = list(_TUNNELS.values())
     made = []

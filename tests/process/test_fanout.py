@@ -19,7 +19,7 @@ _MORE = 3000  # records
 
 
 def _started(start: StartPrograms, space: Namespace, address: str) -> Programs:
-    fanout = os.getpid() % 60_000 + 1
+    fanout = os.getpid() % 63 + 1
     listener = {"listen": [f"{address}:{_PORT}"], "source": "capture", "fanout": fanout, "serve": "discard"}
     programs = start(listener=listener, netns=space.name)
     programs.start(_SECOND)

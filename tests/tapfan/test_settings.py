@@ -173,7 +173,7 @@ def test_relative_paths_begin_at_the_file(
         ('[listener]\ninterface = ["eth0", "eth0"]', "each once, and 'any' alone"),
         ('[listener]\ninterface = ["eth0", "any"]', "each once, and 'any' alone"),
         ("[listener]\nfanout = 0", "listener.fanout = 0: Input should be greater than or equal to 1"),
-        ("[listener]\nfanout = 65536", "listener.fanout = 65536: Input should be less than or equal to 65535"),
+        ("[listener]\nfanout = 64", "listener.fanout = 64: Input should be less than or equal to 63"),
         (
             '[listener]\nsource = "accept"\nfanout = 1',
             'fanout = 1: with source = "accept", there are no packets to be shared',
