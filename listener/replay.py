@@ -2,11 +2,10 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from functools import partial
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from listener.files.links import SUPPORTED
 from listener.files.opening import CaptureFile
@@ -23,10 +22,23 @@ NAME = "file"  # of the listener that reads one, beside those that capture
 def replay(settings: Settings, log: Logger, stop: Stop, file: CaptureFile, rebase: bool) -> None:
     """Read the file to its end, or until asked to stop. Raises CannotRunError, also when the end cannot be read."""
     begun_s = time.monotonic()
-    with _progress() as show:
-        source = FileSource(file, settings, rebase, log, show)
-        serve(settings, log, stop, lambda *_: (source, None))
-    seconds = time.monotonic() - begun_s
+    progress = _progress()
+    source = FileSource(
+        file, settings, rebase, log, partial(_show, progress, progress.add_task("", total=None, packets=0))
+    )
+    try:
+        with progress:
+            serve(settings, log, stop, lambda *_: (source, None))
+    finally:
+        _tell(source, log, time.monotonic() - begun_s)
+    counts = source.counts()
+    if source.problem:
+        raise CannotRunError(f"{source.problem}; what is before that was read")
+    if counts.seen and counts.skipped.get("link_type") == counts.seen:
+        raise CannotRunError(f"{file.name}: of no packet is the link type supported: {SUPPORTED}")
+
+
+def _tell(source: FileSource, log: Logger, seconds: float) -> None:
     counts = source.counts()
     records = counts.seen - sum(counts.skipped.values())
     log.info(
@@ -37,22 +49,13 @@ def replay(settings: Settings, log: Logger, stop: Stop, file: CaptureFile, rebas
         seconds=round(seconds, 1),
         records_per_s=round(records / seconds),
     )
-    if stop:
-        raise CannotRunError(
-            "stopped before all was stored; what waits in the spool goes first at the next `python -m listener --read`"
-        )
-    if source.problem:
-        raise CannotRunError(f"{source.problem}; what is before that was read")
-    if counts.seen and counts.skipped.get("link_type") == counts.seen:
-        raise CannotRunError(f"{file.name}: of no packet is the link type supported: {SUPPORTED}")
 
 
-@contextmanager
-def _progress() -> Iterator[Callable[[FileSource], None]]:
-    """Gives what shows, on a terminal, how far a file has been read."""
+def _progress() -> Progress:
+    """What shows, on a terminal, how far a file has been read."""
     columns = BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), TextColumn("{task.fields[packets]:,} packets")
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task("", total=None, packets=0)
-        yield lambda source: progress.update(
-            task, total=source.size, completed=source.position, packets=source.counts().seen
-        )
+    return Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+
+
+def _show(progress: Progress, task: TaskID, source: FileSource) -> None:
+    progress.update(task, total=source.size, completed=source.position, packets=source.counts().seen)

@@ -15,6 +15,7 @@ from tapfan import rights, rundir, sockets
 from tapfan.batch import Records
 from tapfan.logs import Logger, Repeated
 from tapfan.messages import Acknowledgement, PacketCounts, read_message
+from tapfan.program import CannotRunError
 from tapfan.settings import ListenerSettings, Settings
 from tapfan.stopping import Stop
 from tapfan.wire import MAX_RECORDS, WireError, unpack
@@ -56,7 +57,11 @@ def serve(settings: Settings, log: Logger, stop: Stop, opener: Opener = open_sou
                     listener.check()
                     listener.turn()
             finally:
-                listener.finish()
+                is_settled = listener.finish()
+            if source.can_wait and not is_settled:
+                raise CannotRunError(
+                    "stopped before all that was read is stored; the rest is in the spool, and goes first the next time"
+                )
         finally:
             source.close()
             context.destroy()
@@ -89,6 +94,7 @@ class Listener:
             self._poller.register(descriptor, zmq.POLLIN)
         self._next_report_s = 0.0
         self._heard_s = 0.0  # when the router said something
+        self._has_ended = False
         self._is_known = False  # the router takes batches of a stream only once that was reported
         self._packets = PacketCounts()
 
@@ -114,8 +120,11 @@ class Listener:
             self._report()
             self._source.check()
 
-    def finish(self) -> None:
-        """Take no more, and deliver what was captured; what cannot be delivered now is kept for the next start."""
+    def finish(self) -> bool:
+        """Take no more, and deliver what was captured; what cannot be delivered now is kept for the next start.
+
+        Gives whether all is settled.
+        """
         if self._server:
             self._server.stop()
         still_s = 0.0 if self._source.has_ended else self._settings.linger + _DRAIN_S
@@ -128,6 +137,7 @@ class Listener:
             time.sleep(_DRAIN_S + self._settings.linger / 2)
             while self._read():
                 pass
+        self._has_ended = self._source.can_wait  # what is not read waits for another start, or there is nothing more
         now = time.monotonic()
         deadline = now + self._settings.grace
         self._heard_s = now
@@ -148,6 +158,7 @@ class Listener:
                 then="they are sent after the next start",
                 check="that the router and the writers run, and that their Redis servers answer",
             )
+        return self._outbox.is_empty
 
     def _read(self) -> int:
         """Take what the source has as the next batches; gives how many records."""
@@ -202,7 +213,7 @@ class Listener:
         had, self._packets = self._packets, self._source.counts()
         if drops := self._packets.kernel_drops - had.kernel_drops:
             self._repeated.warn("kernel_drops", packets=drops, then="more ring_bytes may help")
-        for report in self._outbox.reports(self._source.kind, self._packets, self._source.has_ended):
+        for report in self._outbox.reports(self._source.kind, self._packets, self._has_ended):
             if not sockets.sent(self._socket, report.pack()):
                 self._next_report_s = 0.0
             elif report.live:

@@ -64,7 +64,7 @@ class ListenerReport(_Message):
     leftovers: list[Stream] = Field(max_length=MAX_LEFTOVERS)  # the earlier streams that it still has
     packets: PacketCounts
     source: SourceKind
-    ended: bool = False  # nothing more will be captured into it, and that is well so: a file is read to its end
+    ended: bool = False  # nothing more comes, and that is well so: of a capture file
     spool_damaged: bool = False  # since its start, or found so: what of earlier streams is not reported was lost there
 
     @model_validator(mode="after")

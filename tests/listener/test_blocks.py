@@ -229,3 +229,15 @@ def _imitator(distance: int, repeated: int) -> Frame:
     header = struct.pack("<I", distance).ljust(48, b"\0") + frames.address()
     payload = bytes(6) + (header + bytes(6)) * repeated  # 6: behind headers of 92 + 14 + 20 + 20 bytes
     return ethernet(ipv4(tcp(payload=payload)))
+
+
+@pytest.mark.parametrize("interfaces", [1, 3])
+@each_kind
+def test_packets_are_not_followed_one_by_one_because_of_stale_ones_or_of_several_interfaces(
+    frame: Frame, interfaces: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That would be slow, however right: it is for blocks in which something imitates metadata."""
+    made = [replace(frame, data=frame.data + bytes(8 * (i % 3)), interface=1 + i % interfaces) for i in range(20)]
+    blocks = in_blocks([made, made[:3], []], stale=[*made, *made])
+    monkeypatch.setattr("listener.capture.blocks._chain", lambda *_: pytest.fail("followed"))
+    assert len(copied(blocks, np.zeros(BUFFER_BYTES, np.uint8))) == 23

@@ -107,6 +107,13 @@ def test_what_is_no_ip_packet_is_not_tcp(link: LinkType, data: bytes) -> None:
     assert _found(link, contents) == _expected(link, contents) == ([], Skipped(not_tcp=2))
 
 
+def test_a_frame_may_have_1500_bytes_behind_its_802_3_header() -> None:
+    data = linked(ipv4(tcp(payload=bytes(1500 - 8 - 40))), LinkType.ETHERNET, snap=True)
+    assert data[12:14] == (1500).to_bytes(2)
+    records, skipped = _found(LinkType.ETHERNET, [(data, len(data))])
+    assert (len(records), skipped) == (1, {})
+
+
 @pytest.mark.parametrize(("link", "packet"), [(LinkType.IPV4, _IPV6), (LinkType.IPV6, _IPV4 + bytes(20))])
 def test_a_version_that_is_not_the_link_types_is_malformed(link: LinkType, packet: bytes) -> None:
     assert _found(link, [(packet, 99)]) == ([], Skipped(bad_ip=1))

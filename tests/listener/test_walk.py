@@ -322,6 +322,7 @@ def test_other_tunnels_are_not_followed(packet: bytes) -> None:
         (tunnels.in_ip(ipv6, ipv6(tcp(), extensions=[extension(frames.FRAGMENT, fragment=8)])), "fragment"),
         (tunnels.in_ip(ipv4, ipv4(tcp(options=bytes(8))[:20])), "bad_tcp"),
         (ipv4(ipv4(tcp(options=bytes(8))[:20]), protocol=tunnels.IPIP, fragment=0x2000), "bad_tcp"),
+        (ipv4(ipv6(tcp(options=bytes(8))[:20]), protocol=tunnels.SIX_IN_ANY, fragment=0x2000), "bad_tcp"),
         (tunnels.in_ip(ipv6, ipv4(tcp(), length=0)), None),
         (tunnels.in_ip(ipv6, ipv4(tcp(options=bytes(8))[:20], length=0)), "bad_tcp"),
         (ipv4(ipv6(tcp()), protocol=tunnels.IPIP), "bad_ip"),
