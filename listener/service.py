@@ -25,9 +25,10 @@ _POLL_MS = 100  # how soon a stop is noticed
 _DRAIN_POLL_S = 0.01
 _DRAIN_S = 0.05  # beyond the linger, for what was captured just before the stop
 _SILENCE_S = 3 * _REPORT_PERIOD_S  # a router that answers no report for so long is not waited for at a stop
+_LONG_SILENCE_S = 10 * _REPORT_PERIOD_S  # that is told
+_LOOK_RECORDS = 4 * MAX_RECORDS  # taken from the source before what has come from the router is looked at
 _MOST_READS = 64  # likewise, however few records they give
 _MANY_RECORDS = 4096  # of both IP versions, which are then worth two batches
-_LOOK_RECORDS = 4 * MAX_RECORDS  # taken from the source before what has come from the router is looked at
 # Of one that can wait: with what a last chunk of a file adds, they are one batch, so that none has to be spooled.
 _WAITING_RECORDS = MAX_RECORDS // 2
 
@@ -93,7 +94,7 @@ class Listener:
         for descriptor in source.descriptors():
             self._poller.register(descriptor, zmq.POLLIN)
         self._next_report_s = 0.0
-        self._heard_s = 0.0  # when the router said something
+        self._heard_s = time.monotonic()  # when the router said something
         self._has_ended = False
         self._is_known = False  # the router takes batches of a stream only once that was reported
         self._packets = PacketCounts()
@@ -213,6 +214,8 @@ class Listener:
         had, self._packets = self._packets, self._source.counts()
         if drops := self._packets.kernel_drops - had.kernel_drops:
             self._repeated.warn("kernel_drops", packets=drops, then="more ring_bytes may help")
+        if time.monotonic() - self._heard_s > _LONG_SILENCE_S:
+            self._repeated.warn("router_is_silent", then="keeps what is not stored", check="that the router runs")
         for report in self._outbox.reports(self._source.kind, self._packets, self._has_ended):
             if not sockets.sent(self._socket, report.pack()):
                 self._next_report_s = 0.0

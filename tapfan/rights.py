@@ -57,10 +57,7 @@ def _check_owner(run_dir: Path) -> None:
         owner = run_dir.stat().st_uid
         if owner == 0:
             return
-        try:
-            name = pwd.getpwuid(owner).pw_name
-        except KeyError:
-            name = str(owner)
+        name = rundir.user_name(owner)
         raise CannotRunError(
             f"run_dir {run_dir} belongs to {name}: set TAPFAN_USER={name}, or user at the top of tapfan.toml, "
             "to run as that user; or chown it to root"

@@ -207,7 +207,7 @@ def test_root_gives_nothing_away_that_the_user_may_have_put_there(folder: Path) 
     run_dir = folder / "run"
     rundir.make(run_dir, USER)
     (run_dir / "spool-local.db").touch()
-    with pytest.raises(CannotRunError, match=r"spool-local.db in it does not belong to nobody; use `chown` first"):
+    with pytest.raises(CannotRunError, match=r"spool-local.db in it does not belong to nobody; `chown nobody` it"):
         rundir.make(run_dir, USER)
     assert _owners(run_dir) == {"spool-local.db": "root"}
 
