@@ -74,7 +74,8 @@ def _hand_over(folder: int, owner: pwd.struct_passwd) -> None:
             if state.st_uid == owner.pw_uid:
                 continue
             if belongs_to != 0 or state.st_nlink != 1:
-                raise OSError(errno.EPERM, f"{name} in it does not belong to {owner.pw_name}; `chown {owner.pw_name}` it")
+                user = owner.pw_name
+                raise OSError(errno.EPERM, f"{name} in it does not belong to {user}; `chown {user}` it")
             os.chown(name, owner.pw_uid, owner.pw_gid, dir_fd=folder, follow_symlinks=False)
     os.fchown(folder, owner.pw_uid, owner.pw_gid)
 

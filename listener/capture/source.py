@@ -82,8 +82,10 @@ class CaptureSource:
         if matching is None:
             return records
         wanted = matching.wanted(records)
+        if wanted.all():
+            return records
         self._skipped["other_endpoint"] += len(wanted) - int(wanted.sum())
-        return records if wanted.all() else records[wanted]
+        return records[wanted]
 
     def check(self) -> None:
         """To be called now and then: tells of interfaces that are down. Raises CannotRunError when one is gone."""
