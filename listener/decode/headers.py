@@ -31,10 +31,10 @@ def layout(version: int, header: int) -> np.dtype[np.void]:
     }
     if version == 4:
         fields |= {"length": (">u2", 2), "fragment_to_protocol": ("<u4", 6)}
-        fields |= {"source": ("<u4", 12), "destination": ("<u4", 16)}
+        fields |= {"source": ("(1,)<u4", 12), "destination": ("(1,)<u4", 16)}
     else:
         fields |= {"length": (">u2", 4), "following": ("u1", 6)}
-        fields |= {"source": ("V16", 8), "destination": ("V16", 24)}
+        fields |= {"source": ("(2,)<u8", 8), "destination": ("(2,)<u8", 24)}
     return np.dtype(
         {
             "names": list(fields),
@@ -73,11 +73,16 @@ def records(rows: Rows, timestamp: Column, segments: Column) -> Records:
 
 
 def _addresses(field: Column) -> Column:
-    """Addresses in a record's form; one for all where all are the same."""
-    shape = field.size, field.dtype.itemsize
-    if field.size and (field == field.flat[0]).all():
-        return np.broadcast_to(np.frombuffer(field.flat[0].tobytes(), np.uint8), shape)
-    return np.array(field, order="C").view(np.uint8).reshape(shape)
+    """Addresses in a record's form, from words in the last dimension; one for all where all are the same."""
+    words = field.shape[-1]
+    width = words * field.dtype.itemsize
+    shape = field.size // words, width
+    if field.size:
+        first = field[(0,) * (field.ndim - 1)]
+        # Word by word, the last one first: numpy takes far longer for all at once.
+        if all((field[..., word] == first[word]).all() for word in reversed(range(words))):
+            return np.broadcast_to(np.frombuffer(first.tobytes(), np.uint8), shape)
+    return np.array(field.view(f"V{width}"), order="C").view(np.uint8).reshape(shape)
 
 
 def _numbers(field: Column, form: type[np.unsignedinteger[Any]]) -> Column:
