@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 
+import psutil
+
 _MADE = count()
 _SIOCETHTOOL = 0x8946
 SET_TSO, SET_GRO = 0x1F, 0x2C  # of linux/ethtool.h
@@ -53,7 +55,7 @@ class Namespace:
 @contextmanager
 def namespace() -> Iterator[Namespace]:
     """Make a namespace, and remove it afterwards."""
-    number = (os.getpid() + 7919 * next(_MADE)) % 60_000
+    number = _free_number()
     space = Namespace(
         f"tapfan{number}", f"tf{number}o", f"tf{number}i", f"10.213.{number % 250}.2", f"fd00:7a:{number:x}::2"
     )
@@ -69,6 +71,15 @@ def namespace() -> Iterator[Namespace]:
 
 def _run(*command: str) -> None:
     subprocess.run(command, check=True)
+
+
+def _free_number() -> int:
+    """One whose network nobody has now: tests may run several times at once."""
+    while True:
+        number = (os.getpid() + 7919 * next(_MADE)) % 60_000
+        taken = {entry.address for entries in psutil.net_if_addrs().values() for entry in entries}
+        if f"10.213.{number % 250}.1" not in taken:
+            return number
 
 
 def _set(interface: str, command: int, value: int) -> None:

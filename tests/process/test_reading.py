@@ -139,9 +139,9 @@ def test_what_tcpdump_captures_beside_the_listener_is_the_same(start: StartProgr
         assert dump.stderr
         programs.read("--read", "-", stdin=dump.stdout)
         dump.stdout.close()
-        assert b"listening on" in dump.stderr.readline()
-        connections(50, 9000, space.address)
         try:
+            assert b"listening on" in dump.stderr.readline()
+            connections(50, 9000, space.address)
             found = wait_for(lambda: _by_both(programs), "both have recorded the same")
         finally:
             dump.terminate()
