@@ -6,10 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-
 from bench.measuring import asked_least, folder
-from bench.sender import mixed
+from bench.sender import mixed, write_pcap
 from tests.process.namespace import Namespace
 from tests.process.running import Programs
 
@@ -36,7 +34,7 @@ def files(_: Namespace) -> list[bool]:
 def _compare(path: Path, what: str, addresses: list[str]) -> float:
     """How many times as fast as tcpdump the listener is."""
     file = path / "capture.pcap"
-    _write(file, addresses)
+    write_pcap(file, mixed(addresses, _PORT, _FRAMES), _PACKETS)
     listen = [f"{_ADDRESS}:{_PORT}", f"[{_ADDRESS6}]:{_PORT}"]
     programs = Programs(path, listener={"listen": listen, "serve": "none", "source": "capture"})
     sink = subprocess.Popen([sys.executable, "-m", "bench.sink", programs.endpoint("records")])
@@ -48,18 +46,6 @@ def _compare(path: Path, what: str, addresses: list[str]) -> float:
     tcpdump_s = _seconds(["tcpdump", "-nn", "-q", "-r", str(file)])
     print(f"files, {what}: {_PACKETS / ours_s:,.0f} packets/s, tcpdump {_PACKETS / tcpdump_s:,.0f}")
     return tcpdump_s / ours_s
-
-
-def _write(file: Path, addresses: list[str]) -> None:
-    """A pcap file, a packet a microsecond."""
-    frames = [np.frombuffer(frame, np.uint8) for frame in mixed(addresses, _PORT, _FRAMES)]
-    now_s = int(time.time())
-    with file.open("wb") as out:
-        out.write(np.array([0xA1B2C3D4, 2 | 4 << 16, 0, 0, 2**18, 1], "<u4").tobytes())
-        for start in range(0, _PACKETS, _FRAMES):
-            for i, frame in enumerate(frames[: _PACKETS - start]):
-                head = [now_s, start + i, len(frame), len(frame)]
-                out.write(np.array(head, "<u4").tobytes() + frame.tobytes())
 
 
 def _seconds(command: list[str]) -> float:

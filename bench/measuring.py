@@ -1,9 +1,11 @@
 """What the benches have in common: a load, what a process costs, and a figure beside the one that was asked for."""
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import psutil
@@ -18,17 +20,26 @@ def listener_options(space: Namespace) -> dict[str, object]:
     return {"listen": listen, "source": "capture", "serve": "none", "interface": space.inside}
 
 
-def send(space: Namespace, rate: float, seconds: float, mixed: bool = False) -> dict[str, float]:
-    """Offer the rate by two senders, as one core does not reach the highest; gives what they sent.
+def send(space: Namespace, rate: float, seconds: float) -> dict[str, float]:
+    """Offer plain ACKs of IPv4 at the rate by two senders, as one core does not reach the highest.
 
-    Plain ACKs of IPv4, or, mixed, of both families and with payloads up to full segments.
+    Gives what they have `sent`, in how many `seconds`.
     """
     command = [sys.executable, "-m", "bench.sender", space.outside, "9000", space.address]
-    command += [space.address6] if mixed else []
     command += ["--rate", str(rate / 2), "--seconds", str(seconds)]
     senders = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
     loads = [json.loads(sender.communicate()[0]) for sender in senders]
     return {"sent": sum(load["sent"] for load in loads), "seconds": max(load["seconds"] for load in loads)}
+
+
+def replay(space: Namespace, file: Path, rate: float, times: int) -> dict[str, float]:
+    """Offer a capture file's packets so many times, by two tcpreplay; gives the same."""
+    command = ["tcpreplay", "--quiet", "--preload-pcap", f"--pps={rate / 2:.0f}", f"--loop={times // 2}"]
+    command += [f"--intf1={space.outside}", str(file)]
+    begun = time.monotonic()
+    replays = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    sent = [re.search(r"Actual: (\d+) packets", replay.communicate()[0]) for replay in replays]
+    return {"sent": sum(int(found[1]) for found in sent if found), "seconds": time.monotonic() - begun}
 
 
 def process(programs: Programs, name: str) -> psutil.Process:

@@ -11,6 +11,7 @@ import socket
 import struct
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ _SOL_PACKET = 263
 _PACKET_TX_RING, _PACKET_VERSION, _PACKET_QDISC_BYPASS = 13, 10, 20
 _TPACKET_V2 = 1
 _FRAMES, _BLOCK_BYTES = 8192, 2**20
-_CELLS = (128, 2048)  # a frame's room in the ring
+_CELL_BYTES = 128  # a frame's room in the ring
 _DATA_AT = 32
 _SEND_REQUEST = 1
 _BURST = 512
@@ -73,17 +74,28 @@ def mixed(destinations: Sequence[str], port: int, count: int) -> list[bytes]:
     return made
 
 
+def write_pcap(file: Path, frames: Sequence[bytes], packets: int) -> None:
+    """The frames over and over as a capture file of Ethernet, a packet a microsecond from now on."""
+    now_s = int(time.time())
+    with file.open("wb") as out:
+        out.write(struct.pack("<IHHIIII", 0xA1B2C3D4, 2, 4, 0, 0, 2**18, 1))
+        for i in range(packets):
+            frame = frames[i % len(frames)]
+            out.write(struct.pack("<4I", now_s + i // 1_000_000, i % 1_000_000, len(frame), len(frame)) + frame)
+
+
 def send(interface: str, frames: Sequence[bytes], rate: float, seconds: float) -> tuple[int, float]:
-    """Send the frames over and over, at so many a second; gives how many were sent, in how many seconds."""
+    """Send small frames over and over, at so many a second; gives how many were sent, in how many seconds."""
     raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     raw.setsockopt(_SOL_PACKET, _PACKET_VERSION, _TPACKET_V2)
-    cell = next(cell for cell in _CELLS if cell >= _DATA_AT + max(map(len, frames)))
-    size = cell * _FRAMES
-    raw.setsockopt(_SOL_PACKET, _PACKET_TX_RING, struct.pack("4I", _BLOCK_BYTES, size // _BLOCK_BYTES, cell, _FRAMES))
+    size = _CELL_BYTES * _FRAMES
+    raw.setsockopt(
+        _SOL_PACKET, _PACKET_TX_RING, struct.pack("4I", _BLOCK_BYTES, size // _BLOCK_BYTES, _CELL_BYTES, _FRAMES)
+    )
     raw.setsockopt(_SOL_PACKET, _PACKET_QDISC_BYPASS, 1)
     raw.bind((interface, 3))
     with raw, mmap.mmap(raw.fileno(), size) as ring:
-        cells = np.frombuffer(ring, np.uint8).reshape(_FRAMES, cell)
+        cells = np.frombuffer(ring, np.uint8).reshape(_FRAMES, _CELL_BYTES)
         heads = cells.view(np.uint32)
         for i in range(_FRAMES):
             frame = frames[i % len(frames)]
@@ -110,14 +122,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("interface")
     parser.add_argument("port", type=int)
-    parser.add_argument("destination", nargs="+", help="an address; of more than one: a mix of packets")
+    parser.add_argument("destination")
     parser.add_argument("--rate", type=float, required=True)
     parser.add_argument("--seconds", type=float, default=5)
     chosen = parser.parse_args()
-    if len(chosen.destination) > 1:
-        frames = mixed(chosen.destination, chosen.port, _FRAMES)
-    else:
-        frames = [row.tobytes() for row in acks(chosen.destination[0], chosen.port, _FRAMES)]
+    frames = [row.tobytes() for row in acks(chosen.destination, chosen.port, _FRAMES)]
     sent, elapsed = send(chosen.interface, frames, chosen.rate, chosen.seconds)
     print(json.dumps({"sent": sent, "seconds": elapsed}))
 

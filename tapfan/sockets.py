@@ -9,6 +9,7 @@ from tapfan.wire import MAX_MESSAGE_BYTES
 
 _LINGER_MS = 1000  # what a closing socket may still take to send; the default waits for ever
 _HEARTBEAT_MS = 2000  # tells a dead TCP peer; any traffic counts as one
+_SEND_BUFFER_BYTES = 2**20  # a batch goes out at once, as far as the system's net.core.wmem_max allows
 _UNBOUNDED = 0  # high-water mark: acknowledgements bound what is in flight, and a mark would drop silently
 
 Socket = zmq.Socket[bytes]
@@ -66,6 +67,7 @@ def _configured(context: zmq.Context[Socket], kind: int) -> Socket:
     socket = context.socket(kind)
     socket.setsockopt(zmq.IPV6, 1)  # which takes IPv4, too
     socket.setsockopt(zmq.LINGER, _LINGER_MS)
+    socket.setsockopt(zmq.SNDBUF, _SEND_BUFFER_BYTES)
     socket.setsockopt(zmq.SNDHWM, _UNBOUNDED)
     socket.setsockopt(zmq.RCVHWM, _UNBOUNDED)
     # Four times what is read: what is a little too long is counted by us, what is far too long cut off by ZeroMQ.

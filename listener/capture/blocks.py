@@ -4,9 +4,8 @@ Layouts: linux/if_packet.h (tpacket_block_desc, tpacket3_hdr, sockaddr_ll), linu
 before the link header).
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from itertools import chain
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,14 +27,23 @@ _ADDRESS_AT = 48  # sockaddr_ll, right behind tpacket3_hdr
 _FAMILY = np.uint64(0xFFFF)  # of a sockaddr_ll's first eight bytes
 _FAMILY_AND_INTERFACE = np.uint64(0xFFFFFFFF_0000_FFFF)  # between: the protocol
 
+# A packet's metadata, of which a packet at the same distance from the next has the same but for its time.
+_ALIKE: headers.Pieces = {
+    0: headers.piece(16, distance=("<u4", 0), seconds=("<u4", 4), nanoseconds=("<u4", 8), kept=("<u4", 12)),
+    24: headers.piece(4, places=("<u4", 0)),
+    _ADDRESS_AT: headers.piece(4, address=("<u4", 0)),
+}
+_GSO_TYPE, _GSO_SIZE = headers.piece(1, gso_type=("u1", 0)), headers.piece(2, gso_size=("<u2", 0))
+_WIRE_LENGTH: headers.Pieces = {16: headers.piece(4, length=("<u4", 0))}
 _META = np.dtype(
     {
-        "names": ["seconds", "nanoseconds", "kept", "length", "places", "mac", "net", "address", "protocol"],
-        "formats": ["<u4", "<u4", "<u4", "<u4", "<u4", "<u2", "<u2", "<u4", ">u2"],
-        "offsets": [4, 8, 12, 16, 24, 24, 26, _ADDRESS_AT, _ADDRESS_AT + 2],
+        "names": ["seconds", "nanoseconds", "kept", "length", "mac", "net", "protocol"],
+        "formats": ["<u4", "<u4", "<u4", "<u4", "<u2", "<u2", ">u2"],
+        "offsets": [4, 8, 12, 16, 24, 26, _ADDRESS_AT + 2],
         "itemsize": _ADDRESS_AT + 4,
     }
 )
+_CACHED = 8  # blocks that fit into the cache of a core, beside what is made of them
 _WORD = np.dtype("<u4")
 
 
@@ -53,71 +61,93 @@ def alike(blocks: Blocks) -> Records | None:
     needed = net + header + TCP_BYTES
     if version not in (4, 6) or header < headers.IPV4_BYTES or needed > grid.step:
         return None
-    meta, rows = grid.fields(_META, 0), grid.fields(headers.layout(version, header), net)
+    meta = grid.gathered({**_ALIKE, mac - _VNET_BYTES + 1: _GSO_TYPE})
     address = bytes([_AF_PACKET, 0]) + (ETH_IPV4 if version == 4 else ETH_IPV6).to_bytes(2)
+    distance = meta["distance"]
+    distance[grid.last] = grid.step  # nothing follows there
     if not (
-        (meta["places"] == mac | net << 16).all()
+        (distance == grid.step).all()
+        and (meta["places"] == mac | net << 16).all()
         and (meta["address"] == int.from_bytes(address, "little")).all()
         and (meta["kept"] >= needed - mac).all()
-        and (rows["first_byte"] == first_byte).all()
-        and headers.are_plain(rows, version, header).all()
     ):
         return None
-    gso_type = grid.fields(np.dtype("u1"), mac - _VNET_BYTES + 1)
-    segments: Column = np.broadcast_to(np.uint16(1), (rows.size,))
+    rows = grid.gathered({net + at: piece for at, piece in headers.pieces(version, header).items()})
+    if not ((rows["first_byte"] == first_byte).all() and headers.are_plain(rows, version, header).all()):
+        return None
+    gso_type = meta["gso_type"]
+    segments: Column = np.broadcast_to(np.uint16(1), gso_type.shape)
     if gso_type.any():
-        gso_size = grid.fields(np.dtype("<u2"), mac - _VNET_BYTES + 4)
-        payload = meta["length"].astype(np.int64) - (net - mac + header) - ((rows["data_offset"] & 0xF0) >> 2)
-        segments = headers.segments(gso_type, gso_size, payload).reshape(-1)
+        gso = grid.gathered({**_WIRE_LENGTH, mac - _VNET_BYTES + 4: _GSO_SIZE})
+        payload = gso["length"].astype(np.int64) - (net - mac + header) - ((rows["data_offset"] & 0xF0) >> 2)
+        segments = headers.segments(gso_type, gso["gso_size"], payload)
     return headers.records(rows, _timestamps(meta), segments)
 
 
-@dataclass(frozen=True, eq=False)
 class _Grid:
-    """Packets at equal distances in the blocks, or in a copy without the gaps between these.
+    """Packets that follow each other at the same distance in all blocks, as far as the fullest one tells.
 
-    `step`: that distance; `mac`, `net`, `first_byte`: of the first packet, where its link and its network header
-    begin, and the first byte of the latter.
+    `step`: that distance; `mac`, `net`, `first_byte`: of one packet, where its link and its network header begin,
+    and the first byte of the latter; `last`: the last packet of each block.
     """
 
-    content: NDArray[np.uint8]
-    first: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    step: int
-    mac: int
-    net: int
-    first_byte: int
+    def __init__(self, blocks: Blocks, packets: Column, first: int) -> None:
+        self._blocks, self._first = blocks, first
+        self._counts: list[int] = packets.tolist()
+        self._most = max(self._counts)
+        self.last = np.cumsum(packets, dtype=np.int64) - 1
+        head = blocks[self._counts.index(self._most), first:]
+        self.step = int(head[:4].view(_WORD)[0])
+        self.mac, self.net = (int(place) for place in head[24:28].view("<u2"))
+        self.first_byte = int(head[self.net])
 
-    def fields(self, form: np.dtype[Any], offset: int) -> NDArray[Any]:
-        """Of each packet, what is so far behind the beginning of its metadata: a view."""
-        return np.ndarray(self.shape, form, self.content.data, self.first + offset, self.strides)
+    @property
+    def is_possible(self) -> bool:
+        """Whether the packets can lie so."""
+        return self.step % 8 == 0 and self.net < self.step <= (BLOCK_BYTES - self._first) // self._most
+
+    def gathered(self, pieces: headers.Pieces) -> dict[str, Column]:
+        """Of each packet, the fields of pieces that lie so far behind the beginning of its metadata: copies.
+
+        A few blocks at a time, which a core's cache then holds while piece after piece is copied.
+        """
+        total = sum(self._counts)
+        # What a block that is not full holds behind its packets is copied, too, and overwritten by the next ones.
+        columns = [np.empty(total + self._most, f"V{piece.itemsize}") for piece in pieces.values()]
+        at = 0
+        for start, stop, packets in self._runs():
+            shape, strides = (stop - start, self._most), (BLOCK_BYTES, self.step)
+            cells = shape[0] * shape[1]
+            first = start * BLOCK_BYTES + self._first
+            for column, offset in zip(columns, pieces, strict=True):
+                source = np.ndarray(shape, column.dtype, self._blocks.data, first + offset, strides)
+                column[at : at + cells].reshape(shape)[...] = source
+            at += packets
+        return {
+            name: column[:total].view(piece)[name]
+            for column, piece in zip(columns, pieces.values(), strict=True)
+            for name in piece.names or ()
+        }
+
+    def _runs(self) -> Iterator[tuple[int, int, int]]:
+        """Blocks that are full but for the last one, and few: the first, the one behind them, packets."""
+        start = packets = 0
+        for block, count in enumerate(self._counts, 1):
+            packets += count
+            if count < self._most or block - start == _CACHED or block == len(self._counts):
+                yield start, block, packets
+                start, packets = block, 0
 
 
 def _grid(blocks: Blocks) -> _Grid | None:
-    """The packets where they follow each other at equal distances, which is proved; else None."""
+    """Where the packets lie, if they may lie as those of a grid do."""
     words = blocks.view(_WORD)
     packets = words[:, _PACKETS]
-    fullest = int(packets.argmax())
-    most, first = int(packets[fullest]), int(words[fullest, _FIRST])
-    if most < 2:
+    first = words[:, _FIRST]
+    if packets.max() < 2 or not (first == first[0]).all():
         return None
-    head = blocks[fullest, first:]
-    step = int(head[:4].view(_WORD)[0])
-    mac, net = (int(place) for place in head[24:28].view("<u2"))
-    if step % 8 or step <= net or first + most * step > BLOCK_BYTES or not (words[:, _FIRST] == first).all():
-        return None
-    shape, strides = (len(blocks), most), (BLOCK_BYTES, step)
-    linked = np.ndarray(shape, _WORD, blocks.data, first, strides)[:, :-1] == step
-    first_byte = int(head[net])
-    if (packets == most).all():
-        return _Grid(blocks, first, shape, strides, step, mac, net, first_byte) if linked.all() else None
-    filled = np.arange(most) < packets[:, None]
-    linked |= ~filled[:, 1:]
-    if not linked.all():
-        return None
-    content = np.ndarray(shape, f"V{step}", blocks.data, first, strides)[filled]
-    return _Grid(content.view(np.uint8), 0, content.shape, (step,), step, mac, net, first_byte)
+    grid = _Grid(blocks, packets, int(first[0]))
+    return grid if grid.is_possible else None
 
 
 def copied(blocks: Blocks, buffer: NDArray[np.uint8]) -> Packets:
@@ -143,9 +173,9 @@ def copied(blocks: Blocks, buffer: NDArray[np.uint8]) -> Packets:
     return packets.with_gso(gso_type, sizes[mac - (_VNET_BYTES - 4)])
 
 
-def _timestamps(meta: NDArray[np.void]) -> Column:
-    timestamp: Column = np.multiply(meta["seconds"].reshape(-1), 1_000_000_000, dtype=np.uint64)
-    timestamp += meta["nanoseconds"].reshape(-1)
+def _timestamps(meta: NDArray[np.void] | Mapping[str, Column]) -> Column:
+    timestamp: Column = np.multiply(meta["seconds"], 1_000_000_000, dtype=np.uint64)
+    timestamp += meta["nanoseconds"]
     return timestamp
 
 

@@ -141,8 +141,8 @@ def _apart(settings: ListenerSettings) -> dict[int, list[Endpoint]]:
 def _open(interface: str, endpoints: list[Endpoint], kind: int, settings: ListenerSettings) -> _Filtered:
     """A ring for the endpoints. Raises CannotRunError, and PermissionError without CAP_NET_RAW."""
     program = build(endpoints, settings.only, settings.tunnels)
-    # The kernel hands a block over after one to two such periods: half the linger at most.
-    retire_ms = max(1, round(settings.linger * 250))
+    # The kernel hands a block over after one to two such periods: a linger at most.
+    retire_ms = max(1, round(settings.linger * 500))
     fanout = None if settings.fanout is None else settings.fanout << 2 | _FANOUT_OF[kind]
     try:
         ring = Ring(interface, program.code, settings.ring_bytes, retire_ms, fanout)

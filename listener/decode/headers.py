@@ -1,8 +1,9 @@
 """Rows of IP and TCP headers, all of one kind, as columns of records.
 
-Layouts: RFC 791, RFC 8200, RFC 9293. Rows may be views with any strides, of one dimension or two; columns are copies.
+Layouts: RFC 791, RFC 8200, RFC 9293. Rows may be views; columns are copies.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -16,25 +17,45 @@ IPV4_BYTES, IPV6_BYTES = 20, 40  # the fixed part
 # Of an IPv4 header's bytes 6 to 9, read as one little-endian word: no fragment, and the protocol TCP.
 _WHOLE_MASK, _WHOLE_TCP = 0xFF00FF3F, TCP << 24
 
-Rows = NDArray[np.void]
+Rows = NDArray[np.void] | Mapping[str, Column]  # what `layout` names, of each packet
+Pieces = Mapping[int, np.dtype[np.void]]  # parts of a layout by their place, of 1, 2, 4, 8 or 16 bytes: quick to copy
+
+
+def piece(size: int, **fields: tuple[str, int]) -> np.dtype[np.void]:
+    """So many bytes, of which the fields are read: each a form and its place."""
+    forms, offsets = [form for form, _ in fields.values()], [offset for _, offset in fields.values()]
+    return np.dtype({"names": list(fields), "formats": forms, "offsets": offsets, "itemsize": size})
+
+
+_IPV4: Pieces = {
+    0: piece(16, first_byte=("u1", 0), length=(">u2", 2), fragment_to_protocol=("<u4", 6), source=("(1,)<u4", 12)),
+    16: piece(4, destination=("(1,)<u4", 0)),
+}
+_IPV6: Pieces = {
+    0: piece(8, first_byte=("u1", 0), length=(">u2", 4), following=("u1", 6)),
+    8: piece(16, source=("(2,)<u8", 0)),
+    24: piece(16, destination=("(2,)<u8", 0)),
+}
+_TCP: Pieces = {
+    0: piece(4, source_port=(">u2", 0), destination_port=(">u2", 2)),
+    12: piece(2, data_offset=("u1", 0), flags=("u1", 1)),
+}
+
+
+@lru_cache(maxsize=32)
+def pieces(version: int, header: int) -> Pieces:
+    """An IP header of `header` bytes, and the TCP header behind it as far as the flags."""
+    return {**(_IPV4 if version == 4 else _IPV6), **{header + at: part for at, part in _TCP.items()}}
 
 
 @lru_cache(maxsize=32)
 def layout(version: int, header: int) -> np.dtype[np.void]:
-    """An IP header of `header` bytes, and the TCP header behind it as far as the flags."""
+    """The same in one."""
     fields = {
-        "first_byte": ("u1", 0),
-        "source_port": (">u2", header),
-        "destination_port": (">u2", header + 2),
-        "data_offset": ("u1", header + 12),
-        "flags": ("u1", header + 13),
+        name: (form, at + offset)
+        for at, part in pieces(version, header).items()
+        for name, (form, offset, *_) in (part.fields or {}).items()
     }
-    if version == 4:
-        fields |= {"length": (">u2", 2), "fragment_to_protocol": ("<u4", 6)}
-        fields |= {"source": ("(1,)<u4", 12), "destination": ("(1,)<u4", 16)}
-    else:
-        fields |= {"length": (">u2", 4), "following": ("u1", 6)}
-        fields |= {"source": ("(2,)<u8", 8), "destination": ("(2,)<u8", 24)}
     return np.dtype(
         {
             "names": list(fields),
@@ -78,7 +99,7 @@ def _addresses(field: Column) -> Column:
     width = words * field.dtype.itemsize
     shape = field.size // words, width
     if field.size:
-        first = field[(0,) * (field.ndim - 1)]
+        first = field[0]
         # Word by word, the last one first: numpy takes far longer for all at once.
         if all((field[..., word] == first[word]).all() for word in reversed(range(words))):
             return np.broadcast_to(np.frombuffer(first.tobytes(), np.uint8), shape)
@@ -87,9 +108,9 @@ def _addresses(field: Column) -> Column:
 
 def _numbers(field: Column, form: type[np.unsignedinteger[Any]]) -> Column:
     """Numbers in this machine's byte order; one for all where all are the same."""
-    if field.size and (field == field.flat[0]).all():
-        return np.broadcast_to(form(field.flat[0]), (field.size,))
-    return field.astype(form).reshape(-1)
+    if field.size and (field == field[0]).all():
+        return np.broadcast_to(form(field[0]), field.shape)
+    return field.astype(form)
 
 
 def segments(gso_type: Column, gso_size: Column, payload: Column) -> Column:
