@@ -7,6 +7,7 @@ is validated before a column is looked at.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,22 +74,35 @@ class PackedBatch:
 
     def unpacked(self) -> Batch:
         """The batch itself."""
-        columns = (
-            unpack_numbers(self.columns[name], dtype, self.count)
-            if width == 1
-            else unpack_addresses(self.columns[name], self.count)
-            for name, (dtype, width) in COLUMNS.items()
-        )
-        return Batch(self.stream, self.first, Records(*columns))
+        return Batch(self.stream, self.first, unpack_columns(self.columns, self.count))
 
 
 def packed_batch(batch: Batch) -> PackedBatch:
     """The batch, packed."""
-    columns = {
-        name: (pack_numbers if width == 1 else pack_addresses)(getattr(batch.records, name))
+    return PackedBatch(batch.stream, batch.first, len(batch), pack_columns(batch.records))
+
+
+def pack_columns(records: Records) -> dict[str, PackedColumn]:
+    """The columns of at least one record, packed, by name."""
+    return {
+        name: (pack_numbers if width == 1 else pack_addresses)(getattr(records, name))
         for name, (_, width) in COLUMNS.items()
     }
-    return PackedBatch(batch.stream, batch.first, len(batch), columns)
+
+
+def unpack_columns(columns: Mapping[str, PackedColumn], count: int) -> Records:
+    """The records of columns that were checked where they came in."""
+    return Records(
+        *(
+            unpack_numbers(columns[name], dtype, count) if width == 1 else unpack_addresses(columns[name], count)
+            for name, (dtype, width) in COLUMNS.items()
+        )
+    )
+
+
+def packable(columns: Mapping[str, PackedColumn]) -> dict[str, tuple[int | bytes, int, bytes | memoryview]]:
+    """The columns as msgpack takes them."""
+    return {name: (column.base, column.width, column.data) for name, column in columns.items()}
 
 
 def batch_message(batch: PackedBatch) -> bytes:
@@ -118,7 +132,12 @@ def read_batch(content: dict[str, Any]) -> PackedBatch:
         raise WireError(f"stream {shown(stream)} is not a name and eight hexadecimal digits")
     count = _integer(content, "count", 1, MAX_RECORDS + 1)
     first = _integer(content, "first", 0, MAX_SEQUENCE - count)
-    return PackedBatch(stream, first, count, {name: _column(content, name, count) for name in COLUMNS})
+    return PackedBatch(stream, first, count, read_columns(content, count))
+
+
+def read_columns(content: dict[str, Any], count: int) -> dict[str, PackedColumn]:
+    """The columns of an unpacked map, validated: what is unpacked later is sound. Raises WireError."""
+    return {name: _column(content, name, count) for name in COLUMNS}
 
 
 def _column(content: dict[str, Any], name: str, count: int) -> PackedColumn:
@@ -138,10 +157,8 @@ def _column(content: dict[str, Any], name: str, count: int) -> PackedColumn:
 
 
 def _message(head: dict[str, Any], batch: PackedBatch) -> bytes:
-    message = head | {"version": VERSION, "stream": batch.stream, "first": batch.first, "count": batch.count}
-    for name, column in batch.columns.items():
-        message[name] = (column.base, column.width, column.data)
-    packed: bytes = msgpack.packb(message)
+    head |= {"version": VERSION, "stream": batch.stream, "first": batch.first, "count": batch.count}
+    packed: bytes = msgpack.packb(head | packable(batch.columns))
     return packed
 
 
