@@ -28,7 +28,7 @@ def main() -> None:
             report, stream = received.number, received.stream
         end = ends.get(stream, 0)
         acknowledgement = Acknowledgement(
-            stream=stream, acknowledged=end, lost={}, expected=end, report=report, sent=end
+            stream=stream, acknowledged=end, lost={}, expected=end, report=report, sent=end, ttl_ms=300_000
         )
         sockets.sent(socket, address, acknowledgement.pack())
 

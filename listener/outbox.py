@@ -14,7 +14,7 @@ from tapfan.messages import MAX_LEFTOVERS, Acknowledgement, ListenerReport, Pack
 from tapfan.wire import batch_message, packed_batch
 
 _NO_PLACE = 0  # of what is in no spool, and never will be
-_NS_A_S = 1_000_000_000
+_NS_A_MS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Outbox:
         self._name = name
         self._spool = spool
         self._limits = limits
+        self._ttl_ms = round(limits.ttl_s * 1000)  # until the router says otherwise
         self._always = always
         self._clock_ns = clock_ns
         self._last_place = _NO_PLACE
@@ -111,7 +112,7 @@ class Outbox:
         """Take from the spool what there is room for."""
         while self._spool.has_more and all(room := self._room()):
             try:
-                entries = self._spool.load(*room, self._clock_ns() - round(self._limits.ttl_s * _NS_A_S))
+                entries = self._spool.load(*room, self._clock_ns() - self._ttl_ms * _NS_A_MS)
             except SpoolDamagedError as error:
                 self._give_up_spool(error)
                 return
@@ -131,6 +132,7 @@ class Outbox:
 
     def take_acknowledgement(self, message: Acknowledgement) -> bool:
         """Forget what is settled; what is proved lost on the way counts as unsent again. True when there was a loss."""
+        self._ttl_ms = message.ttl_ms
         window = self._windows.get(message.stream)
         if window is None:
             return False

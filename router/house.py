@@ -1,7 +1,7 @@
 """The router's state: streams in, lanes out, and the weights between. No socket, no clock."""
 
 from collections import Counter, defaultdict, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from router.health import Health
@@ -12,6 +12,7 @@ from router.weights import Weights
 from tapfan.control import ControlError
 from tapfan.losses import Losses, Reason
 from tapfan.messages import Acknowledgement, Gap, ListenerReport, Mark, Stored, WriterReport
+from tapfan.values import shown, ttl
 from tapfan.wire import PackedBatch
 
 REPORT_PERIOD_S = 0.5
@@ -59,7 +60,7 @@ class Listener:
         """Of those, the ones that are on its disk only."""
         return min(self.unsent, self.report.spooled)
 
-    def acknowledgement(self) -> Acknowledgement:
+    def acknowledgement(self, ttl_ms: int) -> Acknowledgement:
         """What to tell it now."""
         return Acknowledgement(
             stream=self.report.stream,
@@ -68,6 +69,7 @@ class Listener:
             expected=self.stream.expected,
             report=self.report.number,
             sent=self.report.sent,
+            ttl_ms=ttl_ms,
         )
 
 
@@ -95,6 +97,7 @@ class House:
 
     weights: Weights
     writers: dict[str, Writer]
+    ttl_ms: int  # of the records that come in from now on
     listeners: dict[str, Listener] = field(default_factory=dict)  # by stream
     earlier: defaultdict[str, Earlier] = field(default_factory=lambda: defaultdict(Earlier))  # by listener
     observed: Observed = field(default_factory=Observed)
@@ -118,6 +121,7 @@ class House:
         listener = self.listeners.get(batch.stream)
         if listener is None or listener.restored or batch.first != listener.stream.expected:
             return False
+        batch = replace(batch, ttl_ms=self.ttl_ms)
         self._place(_Held(batch, listener.stream, listener.stream.receive(batch.end, 1)))
         return True
 
@@ -253,6 +257,17 @@ class House:
         if not kept.stream.store(kept.batch, message.stored, lost):
             return None
         return next(listener for listener in self.listeners.values() if listener.stream is kept.stream)
+
+    def change_ttl(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The `ttl` command: sets the one given, if any, for records that come in later, and gives what is in force."""
+        if arguments.keys() - {"ttl"}:
+            raise ControlError("bad_request", 'ttl takes {"ttl": a duration}, or nothing')
+        if "ttl" in arguments:
+            try:
+                self.ttl_ms = round(ttl(arguments["ttl"]) * 1000)
+            except ValueError as error:
+                raise ControlError("bad_ttl", f"ttl {shown(arguments['ttl'])} {error}") from error
+        return {"ttl": self.ttl_ms / 1000}
 
     def change_weights(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The `weights` command: sets those given, if any, and gives all that are in force."""

@@ -54,6 +54,7 @@ class Router:
                 writer.name: Writer(writer.redacted, Lane(epoch), Health(settings.router.rise, settings.router.fall))
                 for writer in settings.writers
             },
+            round(settings.ttl * 1000),
             whole_below=_WHOLE_BELOW,
             patience=_PATIENCE,
         )
@@ -63,7 +64,7 @@ class Router:
         self._repeated = Repeated(log)
         self._health: dict[str, str] = {}
         self._next_look_s = 0.0
-        self._requests = Requests({"status": self._status, "weights": self._weights}, log)
+        self._requests = Requests({"status": self._status, "ttl": self._ttl, "weights": self._weights}, log)
         self._records = sockets.bound(context, zmq.ROUTER, settings.endpoint("records"))
         self._shares = sockets.bound(context, zmq.ROUTER, settings.endpoint("shares"))
         # Speaks REP's protocol. zmq.REP itself loses the reply after a peer's bytes that were not ZeroMQ's.
@@ -93,7 +94,7 @@ class Router:
         if self._records in ready:
             self._drain(self._records, lambda address, message: self._from_listener(address, message, tell))
         for listener in tell.values():
-            sockets.sent(self._records, listener.address, listener.acknowledgement().pack())
+            sockets.sent(self._records, listener.address, listener.acknowledgement(self._house.ttl_ms).pack())
         for writer in self._house.writers.values():
             self._send_shares(writer)
         if time.monotonic() >= self._next_look_s:
@@ -174,6 +175,13 @@ class Router:
     def _status(self, arguments: dict[str, object]) -> dict[str, object]:
         _no_arguments(arguments)
         return status(self._house, time.monotonic()) | {"warnings": self._repeated.counts}
+
+    def _ttl(self, arguments: dict[str, object]) -> dict[str, object]:
+        before_ms = self._house.ttl_ms
+        result = self._house.change_ttl(arguments)
+        if self._house.ttl_ms != before_ms:
+            self._log.info("ttl_changed", before=f"{before_ms / 1000:g}s", now=f"{result['ttl']:g}s")
+        return result
 
     def _weights(self, arguments: dict[str, object]) -> dict[str, object]:
         before = self._house.weights.current

@@ -103,6 +103,8 @@ def _writers_status(house: House, now_s: float) -> dict[str, Any]:
             "round_trip_ms": _milliseconds(writer.report.round_trip_us) if writer.report else None,
             "used_memory": writer.report.used_memory if writer.report else None,
             "max_memory": writer.report.max_memory if writer.report else None,
+            "projection": _projection(writer),
+            "warnings": writer.report.warnings if writer.report else [],
             "stored": writer.lane.stored,
             "in_flight": writer.lane.in_flight,
         }
@@ -117,6 +119,12 @@ def _reason(writer: Writer) -> str:
     if writer.health.text == "down" and writer.report.healthy:
         return "takes records again, but not for long enough yet"
     return writer.report.reason
+
+
+def _projection(writer: Writer) -> dict[str, Any] | None:
+    """What its records will need in its Redis."""
+    told = writer.report.projection if writer.report else None
+    return told.model_dump() if told else None
 
 
 def _milliseconds(duration_us: int | None) -> float | None:

@@ -21,6 +21,7 @@ from tapfan.values import shown
 from tapfan.wire import (
     MAX_RECORDS,
     MAX_SEQUENCE,
+    MAX_TTL_MS,
     STREAM_FORM,
     WireError,
     pack_columns,
@@ -32,7 +33,6 @@ from tapfan.wire import unpack as unpack_map
 
 PREFIX = b"tcpb:"
 VERSION = 1
-MAX_TTL_MS = 2**40
 _TIME_DIGITS = 19
 _KEY = re.compile(
     rb"tcpb:(\d{19})-(\d{19})-(%s)\.([0-9a-f]{12})\.([1-9]\d{0,4})" % STREAM_FORM.pattern.encode(),

@@ -63,6 +63,13 @@ class ControlClient:
         """
         return self.request("weights") if weights is None else self.request("weights", weights=dict(weights))
 
+    def ttl(self, ttl: str | float | None = None) -> dict[str, Any]:
+        """Set how long records live that come in from now on, if given, and give what is in force: {"ttl": seconds}.
+
+        A duration as the configuration has them, "10m", or seconds. Raises ControlError, ControlTimeoutError.
+        """
+        return self.request("ttl") if ttl is None else self.request("ttl", ttl=ttl)
+
     def request(self, command: str, **arguments: Any) -> dict[str, Any]:
         """The result of one request. Raises ControlError, ControlTimeoutError."""
         socket = self._socket or sockets.connected(self._context, zmq.REQ, self._endpoint)

@@ -21,10 +21,12 @@ Sequence = Annotated[int, Field(ge=0, le=MAX_SEQUENCE)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Epoch = Annotated[str, Field(pattern="^[0-9a-f]{8}$")]
 Text = Annotated[str, Field(max_length=500)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 SourceKind = Literal["capture", "accept", "file"]
 Lost = Annotated[dict[Reason, Count], Field(default_factory=dict)]
 
 MAX_LEFTOVERS = 1000
+MAX_WARNINGS = 10
 
 
 class _Message(BaseModel):
@@ -100,6 +102,16 @@ class Acknowledgement(_Message):
     expected: Sequence  # one past the last record received in order
     report: Count  # the number and `sent` of the last report, echoed
     sent: Sequence
+    ttl_ms: Count  # how long records live, from their capture on: what is older need not be sent
+
+
+class Projection(_Message):
+    """What the records that a writer stores will need in Redis, once as many expire as come in."""
+
+    rate: Amount  # records/s, over the last minute
+    bytes_a_record: Amount
+    needed: Count  # bytes: rate x TTL x bytes a record
+    available: Count | None  # bytes that Redis has for them; None when that is unlimited or not known
 
 
 class WriterReport(_Message):
@@ -113,6 +125,8 @@ class WriterReport(_Message):
     round_trip_us: Count | None  # of the last check of Redis; None while there was none
     used_memory: Count | None  # bytes; None where Redis does not tell
     max_memory: Count | None  # bytes; 0: unlimited
+    projection: Projection | None = None  # None while it stores nothing
+    warnings: list[Text] = Field(default_factory=list, max_length=MAX_WARNINGS)  # that its Redis may not keep records
     router: Epoch | None  # the router whose shares it counts; None before its first mark
     expected: Count
     mark: Count  # the number and `sent` of the last mark, echoed

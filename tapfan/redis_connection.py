@@ -1,30 +1,84 @@
-"""How a writer's Redis is reached: redis-py connects (URL, AUTH, TLS, unix sockets)."""
+"""How a writer's Redis is reached: redis-py connects (URL, AUTH, TLS, unix sockets, Sentinel, Cluster)."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode
+from redis.exceptions import RedisClusterException
 from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool
 
+from tapfan import redis_url
 from tapfan.settings import WriterSettings
 
 OLDEST_VERSION = (6, 2)  # SET … PXAT
+_CLUSTER_TRIES_AGAIN = 2  # a call to a cluster's node that has gone, with the layout looked up again before
 
 
 def pool(writer: WriterSettings, timeout_s: float, connect_timeout_s: float) -> redis.ConnectionPool:
-    """Connections to that writer's Redis; none is made yet, and none retries by itself.
+    """Connections to that writer's Redis, each new one to whom the sentinels name then, where it has some.
 
-    Raises OSError when the password's file cannot be read.
+    None is made yet, and none retries by itself. Raises OSError when the password's file cannot be read, and
+    ValueError for a cluster, which has no such pool.
     """
-    options = {}
+    group = redis_url.group(writer.redis)
+    options = _options(writer, timeout_s, connect_timeout_s) | {"retry": Retry(NoBackoff(), 0)}
+    if group is None:
+        return redis.ConnectionPool.from_url(writer.redis, **options)
+    if group.kind == "cluster":
+        raise ValueError("a cluster has no single pool of connections")
+    own = ("protocol", "retry", "socket_timeout", "socket_connect_timeout")
+    asked = Sentinel(group.hosts, sentinel_kwargs={key: options[key] for key in own} | group.sentinel_options)
+    return SentinelConnectionPool(group.master, asked, **options | group.options)
+
+
+def client(
+    writer: WriterSettings, timeout_s: float, connect_timeout_s: float, nodes: Sequence[tuple[str, int]] = ()
+) -> redis.Redis | redis.RedisCluster:
+    """A client of that writer's Redis; one of a cluster looks up the cluster's layout at once, the others do nothing yet.
+
+    `nodes`: those of the cluster to ask, in place of the URL's. Raises OSError when the password's file cannot be
+    read, and redis.RedisError when no node of a cluster answers.
+    """
+    group = redis_url.group(writer.redis)
+    if group is None or group.kind != "cluster":
+        made = redis.Redis(connection_pool=pool(writer, timeout_s, connect_timeout_s))
+        made.auto_close_connection_pool = True
+        return made
+    options = _options(writer, timeout_s, connect_timeout_s) | group.options
+    try:
+        return redis.RedisCluster(
+            startup_nodes=[ClusterNode(host, port) for host, port in nodes or group.hosts],
+            retry=Retry(NoBackoff(), _CLUSTER_TRIES_AGAIN),
+            **options,
+        )
+    except RedisClusterException as error:
+        raise _cause(error) from error
+
+
+def _options(writer: WriterSettings, timeout_s: float, connect_timeout_s: float) -> dict[str, Any]:
+    """The keywords of every connection; what the URL itself says goes before them."""
+    options: dict[str, Any] = {
+        "protocol": 2,
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": connect_timeout_s,
+        "client_name": f"tapfan-{writer.name}",
+    }
     if writer.password_file is not None:
         options["password"] = writer.password_file.read_text(encoding="utf-8").strip()
     elif writer.password is not None:
         options["password"] = writer.password.get_secret_value()
-    return redis.ConnectionPool.from_url(
-        writer.redis,
-        protocol=2,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=connect_timeout_s,
-        retry=Retry(NoBackoff(), 0),
-        client_name=f"tapfan-{writer.name}",
-        **options,
-    )
+    return options
+
+
+def _cause(error: BaseException) -> redis.RedisError:
+    """What a node answered, or why it did not: redis-py wraps it in what is no RedisError."""
+    found = redis.RedisError(str(error))
+    step: BaseException | None = error
+    while step is not None:
+        if isinstance(step, redis.RedisError):
+            found = step
+        step = step.__cause__ or step.__context__
+    return found

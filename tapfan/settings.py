@@ -27,6 +27,7 @@ class SettingsError(Exception):
     """Raised when the configuration cannot be used: a line for each key, with its value and what is valid."""
 
 
+Layout = Literal["record", "block"]
 Place = tuple[str | int, ...]  # of a value: keys of tables, and positions in lists
 EndpointName = Literal["records", "shares", "control"]
 ENDPOINTS: tuple[EndpointName, ...] = ("records", "shares", "control")
@@ -175,6 +176,7 @@ class WriterSettings(_Section):
     name: Name
     redis: Annotated[str, BeforeValidator(values.redis_url), Field(repr=False)]  # it may hold a password
     weight: Weight
+    layout: Layout | None = None  # where it is another than for all
     password: SecretStr | None = None
     password_file: Path | None = None
 
@@ -190,8 +192,8 @@ class WriterSettings(_Section):
 class Settings(_Section):
     """The whole configuration, as `load` gives it: paths are absolute, durations are seconds."""
 
-    ttl: Annotated[Duration, Field(ge=1, le=31 * 86400)] = 300.0
-    layout: Literal["record"] = "record"
+    ttl: Annotated[Duration, Field(ge=1, le=values.MAX_TTL_S)] = 300.0
+    layout: Layout = "record"
     run_dir: Annotated[Path, BeforeValidator(values.folder)] = Path("run")
     user: Annotated[str, BeforeValidator(_user)] | None = None
     listener: ListenerSettings = ListenerSettings()
@@ -215,6 +217,10 @@ class Settings(_Section):
                 return writer
         known = ", ".join(writer.name for writer in self.writers)
         raise SettingsError(f"no writer is named {name!r}; the configuration has: {known}")
+
+    def layout_of(self, writer: WriterSettings) -> Layout:
+        """How that writer's Redis holds the records."""
+        return writer.layout or self.layout
 
     def relative_to(self, folder: Path) -> Self:
         """The same with absolute paths; relative ones begin in the folder."""

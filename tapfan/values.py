@@ -14,6 +14,7 @@ from tapfan import durations
 from tapfan.endpoints import Endpoint
 
 MAX_WEIGHT = 1_000_000_000
+MAX_TTL_S = 31 * 86_400
 ALL_INTERFACES = "any"  # as tcpdump calls them; also those that come later
 _MAX_INTERFACE_NAME = 15
 _INTERFACES_VALID = f'the name of an interface, such as "eth0", a list of them, or {ALL_INTERFACES!r}'
@@ -48,6 +49,14 @@ def seconds(value: Any) -> float:
     if not isinstance(value, str | int | float):
         raise ValueError(f"must be {durations.VALID}")
     return durations.seconds(value)
+
+
+def ttl(value: Any) -> float:
+    """How long a record lives, in seconds, as `seconds` reads it."""
+    duration = seconds(value)
+    if not 1 <= duration <= MAX_TTL_S:
+        raise ValueError("must be from 1s to 31d")
+    return duration
 
 
 def count(value: Any) -> Any:

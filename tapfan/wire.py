@@ -2,8 +2,8 @@
 
 The map: {"kind": "batch" | "share", "version": 1, "stream", "first", "count"} and each column of
 `tapfan.batch.COLUMNS` as [base, width, data], which `tapfan.columns` describes. A share also has "router", the epoch
-of the router that sent it, and "number", its place in the row of that router's shares to that writer. What arrives
-is validated before a column is looked at.
+of the router that sent it, "number", its place in the row of that router's shares to that writer, and "ttl", how many
+ms its records live from their capture on. What arrives is validated before a column is looked at.
 """
 
 import re
@@ -29,6 +29,7 @@ VERSION = 1
 MAX_RECORDS = 65_536  # of one batch; four bytes of its sequence numbers, and 3 MiB on the wire
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024  # what is longer is not unpacked
 MAX_SEQUENCE = 2**48  # twelve hexadecimal digits in a key: nine years at a million records a second
+MAX_TTL_MS = 2**40
 MAX_TIMESTAMP_NS = 10**19  # 19 digits, as the keys have room for: the year 2286
 STREAM_FORM = re.compile(r"[A-Za-z0-9_-]{1,32}\.[0-9a-f]{8}")
 
@@ -52,12 +53,16 @@ def unpack(message: bytes) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """A batch whose columns are packed; it can be split, and sent on, as it is."""
+    """A batch whose columns are packed; it can be split, and sent on, as it is.
+
+    `ttl_ms`: how long its records live, from their capture on; None until the router has said so.
+    """
 
     stream: str
     first: int
     count: int
     columns: dict[str, PackedColumn]
+    ttl_ms: int | None = None
 
     def __len__(self) -> int:
         return self.count
@@ -70,7 +75,7 @@ class PackedBatch:
     def slice(self, start: int, stop: int) -> "PackedBatch":
         """The records from `start` to `stop`, each with the identity that it had; nothing is copied."""
         columns = {name: column[start:stop] for name, column in self.columns.items()}
-        return PackedBatch(self.stream, self.first + start, stop - start, columns)
+        return PackedBatch(self.stream, self.first + start, stop - start, columns, self.ttl_ms)
 
     def unpacked(self) -> Batch:
         """The batch itself."""
@@ -111,16 +116,16 @@ def batch_message(batch: PackedBatch) -> bytes:
 
 
 def share_message(router: str, number: int, share: PackedBatch) -> bytes:
-    """The share as a message to a writer, with the router's epoch and the share's number."""
-    return _message({"kind": "share", "router": router, "number": number}, share)
+    """The share, whose `ttl_ms` is known, as a message to a writer, with the router's epoch and the share's number."""
+    return _message({"kind": "share", "router": router, "number": number, "ttl": share.ttl_ms}, share)
 
 
-def share_number(content: dict[str, Any]) -> tuple[str, int]:
-    """The router's epoch and the number of a share. Raises WireError."""
+def share_head(content: dict[str, Any]) -> tuple[str, int, int]:
+    """Of a share: the router's epoch, its number, and its records' time to live in ms. Raises WireError."""
     router = content.get("router")
     if not isinstance(router, str):
         raise WireError(f"router {shown(router)} is not text")
-    return router, _integer(content, "number", 0, 2**63)
+    return router, _integer(content, "number", 0, 2**63), _integer(content, "ttl", 1, MAX_TTL_MS)
 
 
 def read_batch(content: dict[str, Any]) -> PackedBatch:
@@ -132,7 +137,8 @@ def read_batch(content: dict[str, Any]) -> PackedBatch:
         raise WireError(f"stream {shown(stream)} is not a name and eight hexadecimal digits")
     count = _integer(content, "count", 1, MAX_RECORDS + 1)
     first = _integer(content, "first", 0, MAX_SEQUENCE - count)
-    return PackedBatch(stream, first, count, read_columns(content, count))
+    ttl_ms = _integer(content, "ttl", 1, MAX_TTL_MS) if "ttl" in content else None
+    return PackedBatch(stream, first, count, read_columns(content, count), ttl_ms)
 
 
 def read_columns(content: dict[str, Any], count: int) -> dict[str, PackedColumn]:

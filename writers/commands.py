@@ -65,5 +65,13 @@ def pack(share: Batch, ttl_ms: int, now_ms: int) -> Commands:
     return Commands(join(command, living), living, expired)
 
 
+def latest_expiry_ms(share: Batch, ttl_ms: int) -> int:
+    """When the last of the share's records has expired; 0 when no timestamp is one that `pack` takes."""
+    last_ns = int(share.records.timestamp.max())
+    if last_ns < _OLDEST_NS:
+        return 0
+    return min(last_ns // _NS_A_MS + ttl_ms, int(_LATEST_EXPIRY_MS))
+
+
 def _total_length(fields: Sequence[Field], count: int) -> Column:
     return np.broadcast_to(sum(map(length, fields)), count)

@@ -10,8 +10,11 @@ from tapfan.logs import Logger, Repeated
 from tapfan.messages import Mark, Stored, WriterReport, read_message
 from tapfan.settings import Settings, WriterSettings
 from tapfan.stopping import Stop
-from tapfan.wire import WireError, read_batch, share_number, unpack
+from tapfan.wire import WireError, read_batch, share_head, unpack
+from writers.concerns import ConcernLog, concerns
 from writers.inbox import Inbox
+from writers.layouts import Share
+from writers.load import projection
 from writers.store import Store
 from writers.storing import STOP_TIMEOUT_S, Health, Storing
 
@@ -43,12 +46,13 @@ class Writer:
         self._log = log
         self._repeated = Repeated(log)
         self._inbox = Inbox()
+        self._concerns = ConcernLog(log, writer.redacted)
         self._health = Health(False, "connecting")
         self._next_report_s = time.monotonic() + _REPORT_PERIOD_S  # unless Redis is known to be up before
         # An identity of its own for each start: the router must not take two for one while the first still closes.
         identity = f"{writer.name}.{secrets.token_hex(4)}".encode()
         self._socket = sockets.connected(context, zmq.DEALER, settings.endpoint("shares"), identity)
-        self._storing = Storing(Store(writer), settings.ttl)
+        self._storing = Storing(Store(writer), settings.layout_of(writer))
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._storing.ready_fd, zmq.POLLIN)
@@ -77,10 +81,10 @@ class Writer:
     def _handle_message(self, message: bytes) -> None:
         content = unpack(message)
         if content.get("kind") == "share":
-            router, number = share_number(content)
+            router, number, ttl_ms = share_head(content)
             share = read_batch(content)
             if self._inbox.take_share(router, number):
-                self._storing.add(router, number, share.unpacked())
+                self._storing.add(Share(router, number, ttl_ms, share.unpacked()))
             return
         mark = read_message(content)
         if not isinstance(mark, Mark):
@@ -123,6 +127,9 @@ class Writer:
         if (unanswered_s := self._storing.unanswered_s) > _REPORT_PERIOD_S:
             healthy, reason = False, f"no answer for {unanswered_s:.1f} s"
         vitals = self._health.vitals
+        projected = projection(self._storing.load.measured(), vitals)
+        warnings = concerns(vitals, projected)
+        self._concerns.tell(warnings)
         report = WriterReport(
             name=self._settings.name,
             redis=self._settings.redacted,
@@ -131,6 +138,8 @@ class Writer:
             round_trip_us=vitals.round_trip_us if vitals else None,
             used_memory=vitals.used_memory if vitals else None,
             max_memory=vitals.max_memory if vitals else None,
+            projection=projected,
+            warnings=list(warnings.values()),
             router=self._inbox.router,
             expected=self._inbox.expected,
             mark=self._inbox.mark,

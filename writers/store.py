@@ -3,8 +3,7 @@
 import socket
 import ssl
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
 import hiredis
@@ -14,16 +13,12 @@ from redis.connection import AbstractConnection
 from tapfan.redis_connection import pool
 from tapfan.settings import WriterSettings
 from writers.commands import Commands
+from writers.vitals import CHECK, CHECK_REPLIES, UnfitError, Vitals, read_vitals
 
 TIMEOUT_S = 5.0  # for one answer of Redis
 _CONNECT_TIMEOUT_S = 2.0
 _OK = b"+OK\r\n"
 _RECEIVE_BYTES = 65_536
-_CHECK = b"".join(
-    b"*2\r\n$4\r\nINFO\r\n$%d\r\n%s\r\n" % (len(section), section)
-    for section in (b"replication", b"persistence", b"memory")
-)
-_CHECK_REPLIES = 3
 # Leaves nothing behind, as its time is over at once. The key's form is the records', as a user may be kept to it.
 _TRIAL = b"*5\r\n$3\r\nSET\r\n$9\r\ntcp:check\r\n$1\r\n1\r\n$4\r\nPXAT\r\n$1\r\n1\r\n"
 
@@ -32,15 +27,6 @@ T = TypeVar("T")
 
 class StoreError(Exception):
     """Raised when Redis did not take all commands; its text says why, without secrets. To be tried again."""
-
-
-@dataclass(frozen=True)
-class Vitals:
-    """What a check of Redis measured; None where Redis does not tell."""
-
-    round_trip_us: int
-    used_memory: int | None = None  # bytes
-    max_memory: int | None = None  # bytes; 0: unlimited
 
 
 class Store:
@@ -67,7 +53,7 @@ class Store:
         """
         if trial:
             self._exchange(memoryview(_TRIAL), lambda raw: _expect(raw, _OK, 1))
-        return self._exchange(memoryview(_CHECK), _read_vitals)
+        return self._exchange(memoryview(CHECK), _vitals)
 
     def close(self) -> None:
         """Close the connection, if there is one."""
@@ -86,6 +72,9 @@ class Store:
         except StoreError:
             self.close()  # what stands behind the name may be another server next time
             raise
+        except UnfitError as error:
+            self.close()
+            raise StoreError(str(error)) from error
         except TimeoutError as error:
             self.close()
             raise StoreError(f"no answer within {TIMEOUT_S:g} s") from error
@@ -136,11 +125,11 @@ def _raise_first_error(raw: socket.socket, begun: bytes) -> NoReturn:
     raise StoreError(f"refused: {reply}{hint}")
 
 
-def _read_vitals(raw: socket.socket) -> Vitals:
-    """What Redis answers to _CHECK, which was just sent. Raises StoreError when it would take no records."""
-    begun_s = time.monotonic()
-    answers = _read(raw, _CHECK_REPLIES)
-    return _vitals(answers, round((time.monotonic() - begun_s) * 1e6))
+def _vitals(raw: socket.socket) -> Vitals:
+    """What Redis answers to CHECK, which was just sent. Raises UnfitError when it would take no records."""
+    begun_s, begun_ns = time.monotonic(), time.time_ns()
+    answers = _read(raw, CHECK_REPLIES)
+    return read_vitals(answers, round((time.monotonic() - begun_s) * 1e6), (begun_ns + time.time_ns()) // 2)
 
 
 def _read(raw: socket.socket, count: int) -> list[Any]:
@@ -157,29 +146,6 @@ def _next_reply(reader: hiredis.Reader, raw: socket.socket) -> Any:
             raise ConnectionError("Redis closed the connection")
         reader.feed(data)
     return reply
-
-
-def _vitals(answers: Sequence[Any], round_trip_us: int) -> Vitals:
-    """What the answers to _CHECK say. Raises StoreError when Redis would take no records."""
-    info: dict[str, str] = {}
-    for answer in answers:
-        if isinstance(answer, hiredis.ReplyError) and not str(answer).startswith("NOPERM"):
-            raise StoreError(f"refused: {answer}")
-        if isinstance(answer, bytes):
-            pairs = (line.partition(":") for line in answer.decode(errors="replace").splitlines())
-            info |= {key: value for key, _, value in pairs}
-    if info.get("role", "master") != "master":
-        raise StoreError(f"a replica ({info['role']}), which takes no records")
-    if info.get("loading", "0") != "0":
-        raise StoreError("loading its data from disk")
-    used, most = _number(info, "used_memory"), _number(info, "maxmemory")
-    if used is not None and most and used >= most and info.get("maxmemory_policy") == "noeviction":
-        raise StoreError("out of memory: its maxmemory is used up, and its maxmemory-policy is noeviction")
-    return Vitals(round_trip_us, used, most)
-
-
-def _number(info: dict[str, str], key: str) -> int | None:
-    return int(info[key]) if info.get(key, "").isdigit() else None
 
 
 def _reason(error: Exception) -> str:

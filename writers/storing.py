@@ -4,17 +4,19 @@ import os
 import random
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
 
-from tapfan.batch import Batch
-from writers.commands import Commands, pack
-from writers.store import TIMEOUT_S, Store, StoreError, Vitals
+from tapfan.settings import Layout
+from writers.commands import Commands
+from writers.layouts import Packed, Share, shaping
+from writers.load import Load
+from writers.store import TIMEOUT_S, Store, StoreError
+from writers.vitals import Vitals
 
-_SLICE_RECORDS = 4096  # packed at once: 1 MiB of commands
 _CHECK_PERIOD_S = 0.5
 _BACKOFF_S = (0.1, 2.0)  # the first and the longest pause after a failure
 STOP_TIMEOUT_S = TIMEOUT_S + 1.0
@@ -40,15 +42,16 @@ class Health:
 
 
 class Storing:
-    """Stores one share after the other, each until Redis has taken all of it.
+    """Stores shares in the order in which they come, each until Redis has taken all of it.
 
     `ready_fd` becomes readable when there are outcomes to take.
     """
 
-    def __init__(self, store: Store, ttl_s: float) -> None:
+    def __init__(self, store: Store, layout: Layout) -> None:
         self._store = store
-        self._ttl_ms = round(ttl_s * 1000)
-        self._shares: SimpleQueue[tuple[str, int, Batch] | None] = SimpleQueue()
+        self._shaping = shaping(layout)
+        self._shares: SimpleQueue[Share | None] = SimpleQueue()
+        self._held: Share | None = None  # taken from the queue, and to be the next
         self._outcomes: deque[StoredShare | Health] = deque()
         self._health = Health(False, "connecting")
         self._wanted = ("", 0)  # the router whose shares are, and from which number on
@@ -56,6 +59,7 @@ class Storing:
         self._passed = False  # the last check
         self._refuses = False  # whether it has not taken the last records
         self._call_begun_s: float | None = None
+        self.load = Load()
         self._stop = threading.Event()
         self.ready_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="storing", daemon=True)
@@ -76,9 +80,9 @@ class Storing:
         """Only shares of this router's are still to be stored, and of those none below `base`: others have them."""
         self._wanted = (router, base)
 
-    def add(self, router: str, number: int, share: Batch) -> None:
+    def add(self, share: Share) -> None:
         """Store this share after those added before."""
-        self._shares.put((router, number, share))
+        self._shares.put(share)
 
     def outcomes(self) -> list[StoredShare | Health]:
         """What has happened since the last call."""
@@ -101,36 +105,75 @@ class Storing:
     def _run(self) -> None:
         self._check()
         while not self._stop.is_set():
-            try:
-                entry = self._shares.get(timeout=max(0.0, self._next_check_s - time.monotonic()))
-            except Empty:
+            share = self._next_share(max(0.0, self._next_check_s - time.monotonic()))
+            if share is not None:
+                self._store_all(self._gathered(share))
+            elif time.monotonic() >= self._next_check_s:
                 self._check()
-                continue
-            if entry is not None:
-                self._store_share(*entry)
         self._store.close()
 
-    def _is_wanted(self, router: str, number: int) -> bool:
-        wanted_router, base = self._wanted
-        return router == wanted_router and number >= base
+    def _next_share(self, timeout_s: float) -> Share | None:
+        """The next share; None when none comes in that time, or when we are to stop."""
+        held, self._held = self._held, None
+        if held is not None:
+            return held
+        try:
+            return self._shares.get(timeout=timeout_s)
+        except Empty:
+            return None
 
-    def _store_share(self, router: str, number: int, share: Batch) -> None:
-        stored = expired = 0
-        for start in range(0, len(share), _SLICE_RECORDS):
-            part = share[start : start + _SLICE_RECORDS]
+    def _gathered(self, share: Share) -> list[Share]:
+        """The share, and those that come within a short while and are to be stored together with it."""
+        shares, records = [share], len(share.batch)
+        until_s = time.monotonic() + self._shaping.hold_s
+        while records < self._shaping.enough:
+            following = self._next_share(max(0.0, until_s - time.monotonic()))
+            if following is None:
+                break
+            records += len(following.batch)
+            if (following.router, following.ttl_ms) != (share.router, share.ttl_ms) or records > self._shaping.most:
+                self._held = following
+                break
+            shares.append(following)
+        return shares
+
+    def _is_wanted(self, share: Share) -> bool:
+        router, base = self._wanted
+        return share.router == router and share.number >= base
+
+    def _store_all(self, shares: Sequence[Share]) -> None:
+        """Store the shares, and tell of each that is: those that are not wanted any more are not told of."""
+        stored: Counter[int] = Counter()
+        expired: Counter[int] = Counter()
+        for piece in self._shaping.pieces(shares):
             pause = _BACKOFF_S[0]
-            while not self._stop.is_set() and self._is_wanted(router, number):
-                commands = pack(part, self._ttl_ms, time.time_ns() // 1_000_000)
+            while not self._stop.is_set() and (wanted := [share for share in piece if self._is_wanted(share)]):
+                packed = self._shaping.packed(wanted)
                 # What has expired says nothing about Redis, which need not be asked for it.
-                if not commands.count or (self._passes() and self._is_taken(commands)):
-                    stored += commands.count
-                    expired += commands.expired
+                if not packed.commands.count or (self._passes() and self._is_taken(packed.commands)):
+                    for share, gone in zip(wanted, packed.expired, strict=True):
+                        stored[share.number] += len(share.batch) - gone
+                        expired[share.number] += gone
+                    self._count(wanted, packed)
                     break
                 self._stop.wait(pause * random.uniform(0.5, 1.0))
                 pause = min(pause * 2, _BACKOFF_S[1])
             else:
                 return
-        self._tell(StoredShare(router, number, stored, expired))
+        for number, count in stored.items():
+            self._tell(StoredShare(shares[0].router, number, count, expired[number]))
+
+    def _count(self, shares: Sequence[Share], packed: Packed) -> None:
+        if not packed.commands.count:
+            return
+        captured = [share.batch.records.timestamp for share in shares]
+        self.load.add(
+            sum(map(len, captured)) - packed.commands.expired,
+            packed.commands.count,
+            len(packed.commands.data),
+            (int(min(times.min() for times in captured)), int(max(times.max() for times in captured))),
+            shares[-1].ttl_ms / 1000,
+        )
 
     def _passes(self) -> bool:
         """Whether Redis is fit to take records; while it refuses some, trying these again is the check."""

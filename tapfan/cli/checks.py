@@ -23,9 +23,11 @@ _REDIS_TIMEOUT_S = 1.0
 def check(settings: Settings) -> dict[str, Any]:
     """What would run, on which interfaces that tell how they merge segments, and what to know and to mend before.
 
-    {"processes": [{"command", "does"}], "interfaces": {name: {"gro", "lro"}}, "notes": [text], "problems": [text]}.
+    {"processes": [{"command", "does"}], "interfaces": {name: {"gro", "lro"}}, "notes": [text], "warnings": [text],
+    "problems": [text]}.
     """
     notes: list[str] = []
+    warnings: list[str] = []
     problems: list[str] = []
     merging: dict[str, Offloads] = {}
     total = sum(writer.weight for writer in settings.writers)
@@ -36,10 +38,16 @@ def check(settings: Settings) -> dict[str, Any]:
     if settings.user is not None and os.geteuid() not in (0, pwd.getpwnam(settings.user).pw_uid):
         notes.append(f"user = {settings.user!r}: to be started by root or by that user")
     _see_disk(settings.run_dir, settings.listener.spool_bytes, notes)
+    reported = _reported(settings)
     for writer in settings.writers:
         does = f"stores {writer.weight / total:.1%} in {writer.redacted}, for {durations.text(settings.ttl)}"
         processes.append({"command": f"python -m writers {writer.name}", "does": does})
-        _see_redis(writer, notes, problems)
+        with _answering_redis(writer, notes, problems) as client:
+            if client is not None:
+                notes += _room(client, writer, settings)
+                warnings += _warnings(client, writer)
+        notes += _load(writer, reported)
+        warnings += [f"{writer.redacted}: {text}"] 
     told = {name: asdict(found) for name, found in merging.items()}
     return {"processes": processes, "interfaces": told, "notes": notes, "problems": problems}
 

@@ -20,12 +20,12 @@ from router.weights import Weights
 from tapfan.logs import Logger
 from tapfan.losses import Reason
 from tapfan.messages import Acknowledgement, Gap, ListenerReport, Stored, read_message
-from tapfan.wire import read_batch, share_number, unpack
+from tapfan.wire import read_batch, share_head, unpack
 from tests.listener.outgoing import NO_PACKETS, piece, some_records
 
 Identity = tuple[str, int]  # of a record: stream and sequence number
 
-_NS_A_S = 1_000_000_000
+_NS_A_MS = 1_000_000
 _ALL = 10**9
 _ROUNDS = 500  # more than any history takes to be settled
 
@@ -43,11 +43,11 @@ class Records:
 class Router:
     """A router without sockets, whose writers store whatever they get; of every third share one record has expired."""
 
-    def __init__(self, epoch: int, ledger: LedgerFile, records: Records) -> None:
+    def __init__(self, epoch: int, ledger: LedgerFile, records: Records, ttl_ms: int) -> None:
         self._records = records
         self._epoch = f"{epoch:08x}"
         writers = {name: Writer("", Lane(self._epoch), Health(2, 3)) for name in "ab"}
-        self.house = House(Weights({"a": 30, "b": 70}), writers)
+        self.house = House(Weights({"a": 30, "b": 70}), writers, ttl_ms)
         self.ledger = ledger
         ledger.restore(self.house)
 
@@ -90,7 +90,7 @@ class Router:
         for number, timestamp in enumerate(batch.records.timestamp.tolist(), batch.first):
             assert self._records.captured[batch.stream, number] == timestamp
             self._records.stored.add((batch.stream, number))
-        _, number = share_number(content)
+        _, number, _ = share_head(content)
         expired = int(number % 3 == 0)
         stored = Stored(name=name, router=self._epoch, number=number, stored=len(batch) - expired, expired=expired)
         return self.house.take_stored(stored, 0.0)
@@ -118,6 +118,7 @@ class History:
         self._log = log
         self._always = always
         self._limits = limits
+        self._ttl_ms = round(limits.ttl_s * 1000)
         self._spool_bytes = spool_bytes
         self._now_ns = 0
         self._epochs = 0
@@ -132,7 +133,7 @@ class History:
 
     def _new_router(self) -> Router:
         self._epochs += 1
-        return Router(self._epochs, LedgerFile(self._folder / "ledger.json", self._log), self.records)
+        return Router(self._epochs, LedgerFile(self._folder / "ledger.json", self._log), self.records, self._ttl_ms)
 
     def _start(self) -> None:
         self._epochs += 1
@@ -164,7 +165,7 @@ class History:
 
     def age(self) -> None:
         """What is captured later outlives all that was captured until now."""
-        self._now_ns += round(self._limits.ttl_s * _NS_A_S) + 1
+        self._now_ns += self._ttl_ms * _NS_A_MS + 1
 
     def refill(self) -> None:
         """The listener takes from its spool what there is room for."""
@@ -206,7 +207,7 @@ class History:
 
     def _tell(self, listener: Listener | None) -> None:
         if listener:
-            self._back.append((listener.address, listener.acknowledgement()))
+            self._back.append((listener.address, listener.acknowledgement(self._ttl_ms)))
 
     def store(self, shares: int) -> None:
         """The writers store."""

@@ -15,6 +15,7 @@ from tapfan.wire import batch_message, packed_batch, read_batch, unpack
 
 EPOCH = "0123abcd"
 STREAM = f"local.{EPOCH}"
+TTL_MS = 10**12  # for ever
 NO_PACKETS = PacketCounts()
 NOTHING: Mapping[Reason, int] = MappingProxyType({})
 
@@ -100,4 +101,5 @@ def acknowledgement_of(
         expected=expected,
         report=report.number,
         sent=report.sent,
+        ttl_ms=TTL_MS,
     )

@@ -3,7 +3,7 @@
 import pytest
 
 from tapfan.messages import Acknowledgement, ListenerReport, PacketCounts
-from tests.listener.outgoing import EPOCH, Piece, acknowledgement_of, an_entry
+from tests.listener.outgoing import EPOCH, TTL_MS, Piece, acknowledgement_of, an_entry
 from tests.listener.spooling import Spools
 from tests.listener.starts import MANY, Starts
 
@@ -308,7 +308,7 @@ def test_an_acknowledgement_of_another_stream_is_ignored(starts: Starts, stream:
     running.add(3, 3, 3)
     running.send()
     before = running.live_report()
-    forged = Acknowledgement(stream=stream, acknowledged=6, lost={}, expected=0, report=1, sent=9)
+    forged = Acknowledgement(stream=stream, acknowledged=6, lost={}, expected=0, report=1, sent=9, ttl_ms=TTL_MS)
     assert not running.outbox.take_acknowledgement(forged)
     assert running.live_report() == before.model_copy(update={"number": before.number + 1})
 

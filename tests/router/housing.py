@@ -12,13 +12,14 @@ from tests.router.sharing import STREAM, read_share
 
 ROUTER = "0123abcd"
 RISE, FALL = 2, 3
+TTL_MS = 300_000
 
 
 def a_house(**weights: float) -> House:
     """A router with these writers and weights; a: 30, b: 70 when none is given."""
     weights = weights or {"a": 30, "b": 70}
     writers = {name: Writer(f"redis://{name}:6379/0", Lane(ROUTER), Health(RISE, FALL)) for name in weights}
-    return House(Weights(weights), writers)
+    return House(Weights(weights), writers, TTL_MS)
 
 
 def a_listener_report(stream: str = STREAM, kernel_drops: int = 0, **given_fields: Any) -> ListenerReport:

@@ -16,8 +16,8 @@ from router.ledger import LedgerFile
 from router.status import status
 from tapfan.losses import REASONS, Losses, Reason
 from tapfan.messages import Gap
-from tapfan.wire import read_batch, share_number, unpack
-from tests.router.housing import RISE, ROUTER, a_house, a_listener_report, a_writer_report, stored
+from tapfan.wire import read_batch, share_head, unpack
+from tests.router.housing import RISE, ROUTER, TTL_MS, a_house, a_listener_report, a_writer_report, stored
 from tests.router.seen import Seen
 from tests.router.sharing import a_batch
 
@@ -309,7 +309,7 @@ class Model:
                 content = unpack(message)
                 batch = read_batch(content)
                 assert batch.unpacked().records.timestamp.tolist() == list(range(batch.first, batch.end))
-                key = (name, share_number(content)[1])
+                key = (name, share_head(content)[1])
                 sent[key] = [(batch.stream, record) for record in range(batch.first, batch.end)]
         return sent
 
@@ -344,7 +344,7 @@ class Model:
             assert (entry["in_flight"], entry["stored"]) == (in_flight, self.stored_by[name])
         assert self.house.held == len(self.held)
         for seen in self.known:
-            acknowledgement = self.house.listeners[seen.stream].acknowledgement()
+            acknowledgement = self.house.listeners[seen.stream].acknowledgement(TTL_MS)
             assert (acknowledgement.acknowledged, acknowledgement.expected) == (seen.acknowledged, seen.expected)
             assert Counter(acknowledgement.lost) == seen.lost(seen.acknowledged)
 

@@ -1,9 +1,11 @@
 """Small batches whose timestamps are their sequence numbers, as they come to the router and as it sends them on."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from tapfan.batch import COLUMNS, Batch, Records
-from tapfan.wire import PackedBatch, packed_batch, read_batch, share_number, unpack
+from tapfan.wire import PackedBatch, packed_batch, read_batch, share_head, unpack
 
 STREAM = "local.00000001"
 
@@ -15,7 +17,7 @@ def a_batch(first: int, count: int, stream: str = STREAM) -> PackedBatch:
         for name, (dtype, width) in COLUMNS.items()
     }
     columns["timestamp"] = np.arange(first, first + count, dtype=np.uint64)
-    return packed_batch(Batch(stream, first, Records(**columns)))
+    return replace(packed_batch(Batch(stream, first, Records(**columns))), ttl_ms=300_000)
 
 
 def read_share(message: bytes) -> tuple[str, int, list[int]]:
@@ -24,4 +26,4 @@ def read_share(message: bytes) -> tuple[str, int, list[int]]:
     batch = read_batch(content).unpacked()
     timestamps = batch.records.timestamp.tolist()
     assert timestamps == list(range(batch.first, batch.end))
-    return *share_number(content), timestamps
+    return *share_head(content)[:2], timestamps

@@ -10,6 +10,7 @@ from tapfan.messages import Mark
 from tests.router.housing import (
     FALL,
     ROUTER,
+    TTL_MS,
     a_house,
     a_writer_report,
     bring_up,
@@ -149,11 +150,11 @@ def test_a_batch_is_acknowledged_when_the_others_have_stored_their_parts_of_a_sh
         house.take_stored(stored(name, 0, 2), 0.0)
     take_down(house, "a")
     house.take_stored(stored("a", 0, 4), 0.0)
-    assert house.listeners[STREAM].acknowledgement().acknowledged == 0
+    assert house.listeners[STREAM].acknowledgement(TTL_MS).acknowledged == 0
     assert house.take_stored(stored("b", 1, 1, 1), 0.0) is None
     listener = house.take_stored(stored("c", 1, 2), 0.0)
     assert listener is house.listeners[STREAM]
-    told = listener.acknowledgement()
+    told = listener.acknowledgement(TTL_MS)
     assert (told.acknowledged, told.lost) == (8, {"expired_at_writer": 1})
 
 
@@ -176,7 +177,7 @@ def test_while_all_are_down_each_keeps_its_shares_and_new_ones_are_held() -> Non
     assert house.take_batch(a_batch(10, 10))
     assert house.take_batch(a_batch(20, 10))
     assert _in_flight(house) == {"a": 0, "b": 10, "held": 20}
-    assert (ledger_of(house)["captured"], house.listeners[STREAM].acknowledgement().expected) == (30, 30)
+    assert (ledger_of(house)["captured"], house.listeners[STREAM].acknowledgement(TTL_MS).expected) == (30, 30)
     assert [writer["share"] for writer in status(house, 0.0)["writers"].values()] == [0, 0]
     assert not house.draining
 
@@ -207,7 +208,7 @@ def test_what_is_stored_all_the_same_while_all_are_down_counts() -> None:
     assert house.take_stored(stored("b", 0, 7), 0.0) is None
     listener = house.take_stored(stored("b", 1, 3), 0.0)
     assert listener is not None
-    assert listener.acknowledgement().acknowledged == 10
+    assert listener.acknowledgement(TTL_MS).acknowledged == 10
     assert _in_flight(house) == {"a": 0, "b": 0, "held": 0}
 
 

@@ -5,7 +5,7 @@ import pytest
 from router.status import status
 from tapfan.losses import REASONS, Reason
 from tapfan.messages import Gap
-from tests.router.housing import a_house, ledger_of, stored, take_down, with_a_stream
+from tests.router.housing import TTL_MS, a_house, ledger_of, stored, take_down, with_a_stream
 from tests.router.sharing import STREAM, a_batch
 
 
@@ -17,7 +17,7 @@ def test_a_gap_in_its_place_is_acknowledged_at_once_when_nothing_before_it_is_op
     house = with_a_stream(a=1)
     listener = house.take_gap(_gap(0, 10))
     assert listener is house.listeners[STREAM]
-    told = listener.acknowledgement()
+    told = listener.acknowledgement(TTL_MS)
     assert (told.acknowledged, told.expected, told.lost) == (10, 10, {"dropped_spool_full": 10})
     assert house.take_batch(a_batch(10, 5))
 
@@ -26,13 +26,13 @@ def test_a_gap_is_acknowledged_after_what_is_open_before_it() -> None:
     house = with_a_stream(a=1)
     house.take_batch(a_batch(0, 10))
     assert house.take_gap(_gap(10, 15)) is None
-    told = house.listeners[STREAM].acknowledgement()
+    told = house.listeners[STREAM].acknowledgement(TTL_MS)
     assert (told.acknowledged, told.expected, told.lost) == (0, 15, {})
     house.take_batch(a_batch(15, 5))
     assert house.take_stored(stored("a", 1, 5), 0.0) is None
     listener = house.take_stored(stored("a", 0, 9, 1), 0.0)
     assert listener is not None
-    told = listener.acknowledgement()
+    told = listener.acknowledgement(TTL_MS)
     assert (told.acknowledged, told.lost) == (20, {"dropped_spool_full": 5, "expired_at_writer": 1})
 
 
@@ -45,7 +45,7 @@ def test_of_a_gap_that_overlaps_what_came_in_only_the_rest_is_lost(first: int) -
     ledger = ledger_of(house)
     assert (ledger["captured"], ledger["in_flight"], ledger["lost"]) == (14, 10, {"dropped_spool_full": 4})
     house.take_stored(stored("a", 0, 10), 0.0)
-    assert house.listeners[STREAM].acknowledgement().acknowledged == 14
+    assert house.listeners[STREAM].acknowledgement(TTL_MS).acknowledged == 14
     assert ledger_of(house)["stored"] == 10
 
 

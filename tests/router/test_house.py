@@ -7,6 +7,7 @@ import pytest
 from router.status import status
 from tapfan.control import ControlError
 from tests.router.housing import (
+    TTL_MS,
     a_house,
     a_listener_report,
     a_writer_report,
@@ -51,7 +52,7 @@ def test_a_batch_is_acknowledged_when_all_its_shares_are_stored_and_not_before()
     assert house.take_stored(stored("b", 0, 6, 1), 0.0) is None
     listener = house.take_stored(stored("a", 0, 3), 0.0)
     assert listener is house.listeners[STREAM]
-    told = listener.acknowledgement()
+    told = listener.acknowledgement(TTL_MS)
     assert (told.acknowledged, told.lost, told.expected) == (10, {"expired_at_writer": 1}, 10)
 
 
@@ -59,7 +60,7 @@ def test_acknowledgements_echo_the_last_report_and_go_to_where_it_came_from() ->
     house = with_a_stream()
     house.take_listener_report(a_listener_report(number=8, sent=30, captured=30), b"moved", 1.0)
     listener = house.listeners[STREAM]
-    told = listener.acknowledgement()
+    told = listener.acknowledgement(TTL_MS)
     assert (told.report, told.sent, listener.address) == (8, 30, b"moved")
 
 
@@ -67,7 +68,7 @@ def test_a_new_router_begins_where_the_listener_stands_and_a_known_stream_does_n
     house = a_house()
     lost = {"expired_at_writer": 15, "dropped_disk": 5}
     house.take_listener_report(a_listener_report(base=100, sent=140, lost=lost, captured=150), b"", 0.0)
-    assert house.listeners[STREAM].acknowledgement().expected == 100
+    assert house.listeners[STREAM].acknowledgement(TTL_MS).expected == 100
     assert ledger_of(house) == {
         "captured": 150,
         "stored": 80,
@@ -79,7 +80,7 @@ def test_a_new_router_begins_where_the_listener_stands_and_a_known_stream_does_n
         "balanced": True,
     }
     house.take_listener_report(a_listener_report(base=90, sent=140, captured=150), b"", 0.0)
-    assert house.listeners[STREAM].acknowledgement().expected == 100
+    assert house.listeners[STREAM].acknowledgement(TTL_MS).expected == 100
 
 
 def test_what_an_earlier_start_of_a_listener_had_not_sent_counts_as_dropped() -> None:
@@ -112,11 +113,11 @@ def test_what_an_earlier_router_acknowledged_after_the_stream_was_opened_is_not_
     house.take_listener_report(a_listener_report(base=100, sent=300, captured=300), b"", 0.0)
     lost = {"expired_at_writer": 3}
     listener = house.take_listener_report(a_listener_report(base=150, sent=300, lost=lost, captured=300), b"", 0.0)
-    acknowledgement = listener.acknowledgement()
+    acknowledgement = listener.acknowledgement(TTL_MS)
     assert (acknowledgement.acknowledged, acknowledgement.expected, acknowledgement.lost) == (150, 150, lost)
     assert house.take_batch(a_batch(150, 150))
     house.take_stored(stored("a", 0, 150), 0.0)
-    assert listener.acknowledgement().acknowledged == 300
+    assert listener.acknowledgement(TTL_MS).acknowledged == 300
     ledger = ledger_of(house)
     assert (ledger["captured"], ledger["stored"], ledger["expired"], ledger["balanced"]) == (300, 297, 3, True)
 

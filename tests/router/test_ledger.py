@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tapfan.wire import WireError
-from tests.router.housing import a_house, a_listener_report, a_writer_report, ledger_of, stored, with_a_stream
+from tests.router.housing import TTL_MS, a_house, a_listener_report, a_writer_report, ledger_of, stored, with_a_stream
 from tests.router.plain_ledger import Model
 from tests.router.sharing import a_batch
 
@@ -28,7 +28,7 @@ def test_the_ledger_adds_up_at_every_moment(actions: list[str], data: st.DataObj
         model.store(data)
     model.compare()
     for seen in model.known:
-        told = model.house.listeners[seen.stream].acknowledgement()
+        told = model.house.listeners[seen.stream].acknowledgement(TTL_MS)
         assert told.acknowledged == told.expected == seen.expected
 
 

@@ -12,7 +12,7 @@ from router.house import House
 from router.ledger import LedgerFile
 from router.status import status
 from tapfan.messages import Gap
-from tests.router.housing import a_house, a_listener_report, ledger_of, stored
+from tests.router.housing import TTL_MS, a_house, a_listener_report, ledger_of, stored
 from tests.router.sharing import STREAM, a_batch
 
 _LATER, _LEFTOVER = "local.00000002", "local.0000000a"
@@ -128,7 +128,7 @@ def test_of_a_listener_that_reports_again_the_ledger_is_exact(path: Path, base: 
     house = _restored(path)
     lost = {"expired_at_writer": base // 10} if base else {}
     report = a_listener_report(base=base, sent=base, lost=lost, captured=40)
-    assert house.take_listener_report(report, b"", 0.0).acknowledgement().expected == base
+    assert house.take_listener_report(report, b"", 0.0).acknowledgement(TTL_MS).expected == base
     assert house.take_batch(a_batch(base, 40 - base))
     _store_all(house)
     ledger = ledger_of(house)
@@ -150,7 +150,7 @@ def test_nothing_is_taken_of_a_stream_of_which_only_the_file_tells(path: Path) -
     assert ledger_of(house)["balanced"]
     assert house.take_batch(a_batch(10, 5))
     _store_all(house)
-    assert house.listeners[STREAM].acknowledgement().acknowledged == 15
+    assert house.listeners[STREAM].acknowledgement(TTL_MS).acknowledged == 15
 
 
 def test_of_a_listener_that_never_comes_back_it_is_not_known_what_became_of_the_rest(path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from router.house import House
 from router.status import status
 from tapfan.messages import Gap
-from tests.router.housing import a_house, a_listener_report, ledger_of, stored, with_a_stream
+from tests.router.housing import TTL_MS, a_house, a_listener_report, ledger_of, stored, with_a_stream
 from tests.router.sharing import STREAM, a_batch
 
 _NOW, _LATER = "local.00000002", "local.00000003"
@@ -35,7 +35,7 @@ def test_of_a_stream_that_the_router_does_not_know_only_what_was_left_over_is_co
     assert house.take_gap(Gap(stream=STREAM, first=1060, end=1100, reason="expired_in_spool")) is None
     listener = house.take_stored(stored("a", 0, 60), 0.0)
     assert listener is not None
-    told = listener.acknowledgement()
+    told = listener.acknowledgement(TTL_MS)
     assert (told.stream, told.acknowledged, told.lost) == (STREAM, 1100, {"expired_in_spool": 40})
     ledger = ledger_of(house)
     assert (ledger["captured"], ledger["stored"], ledger["expired"], ledger["balanced"]) == (100, 60, 40, True)
@@ -50,7 +50,7 @@ def test_what_a_known_stream_has_neither_sent_nor_left_over_was_lost_with_its_li
     assert house.take_batch(a_batch(25, 15))
     house.take_stored(stored("a", 0, 10), 0.0)
     house.take_stored(stored("a", 1, 15), 0.0)
-    assert house.listeners[STREAM].acknowledgement().acknowledged == 40
+    assert house.listeners[STREAM].acknowledgement(TTL_MS).acknowledged == 40
     assert (ledger_of(house)["stored"], ledger_of(house)["balanced"]) == (25, True)
 
 
@@ -61,7 +61,7 @@ def test_what_of_a_known_stream_had_come_in_before_is_not_sent_again_and_counts_
     house.take_batch(a_batch(10, 10))
     house.take_stored(stored("a", 0, 10), 0.0)
     _leftover(house, base=0, captured=30, spooled=30)
-    told = house.listeners[STREAM].acknowledgement()
+    told = house.listeners[STREAM].acknowledgement(TTL_MS)
     assert (told.acknowledged, told.expected) == (10, 20)
     ledger = ledger_of(house)
     assert (ledger["captured"], ledger["stored"], ledger["in_flight"], ledger["spooled"]) == (30, 10, 10, 10)
@@ -100,7 +100,7 @@ def test_a_leftover_that_is_known_begins_where_it_stands_and_not_where_it_says()
     _leftover(house, base=10, captured=30, spooled=20, sent=10)
     house.take_batch(a_batch(10, 10))
     _leftover(house, base=10, captured=30, spooled=10, sent=20)
-    assert house.listeners[STREAM].acknowledgement().expected == 20
+    assert house.listeners[STREAM].acknowledgement(TTL_MS).expected == 20
     assert ledger_of(house)["captured"] == 20
 
 

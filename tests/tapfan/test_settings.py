@@ -147,7 +147,7 @@ def test_relative_paths_begin_at_the_file(
         ("ttl = nan", "ttl = nan: Input should be greater than or equal to 1"),
         ("ttl = inf", "ttl = inf: Input should be less than or equal to 2678400"),
         ('ttl = "32d"', "ttl = '32d': Input should be less than or equal to 2678400"),
-        ('layout = "block"', "layout = 'block': Input should be 'record'"),
+        ('layout = "column"', "layout = 'column': Input should be 'record' or 'block'"),
         ("run_dir = 5", "run_dir = 5: must be the path of a folder"),
         ('run_dir = ""', "run_dir = '': must be the path of a folder"),
         ("[listener]\nbatch_records = true", "listener.batch_records = True: must be a whole number"),

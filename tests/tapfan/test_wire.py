@@ -1,6 +1,7 @@
 """Batches on the wire: any batch arrives as it was, anything else is a WireError."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import msgpack
@@ -15,12 +16,13 @@ from tapfan.wire import (
     MAX_RECORDS,
     MAX_SEQUENCE,
     MAX_TIMESTAMP_NS,
+    MAX_TTL_MS,
     WireError,
     batch_message,
     packed_batch,
     read_batch,
+    share_head,
     share_message,
-    share_number,
     unpack,
 )
 from tests.tapfan.strategies import anything, batches, nested, same, slices
@@ -84,24 +86,37 @@ def test_a_slice_of_a_packed_batch_is_the_slice_of_the_batch(data: st.DataObject
     assert same(again.unpacked(), batch[start:stop][again_start:again_stop])
 
 
-@given(batches(max_count=8), st.from_regex("[0-9a-f]{8}", fullmatch=True), st.integers(0, 2**63 - 1))
-def test_a_share_arrives_with_its_router_and_number(batch: Batch, router: str, number: int) -> None:
-    content = unpack(share_message(router, number, packed_batch(batch)))
+@given(
+    batches(max_count=8),
+    st.from_regex("[0-9a-f]{8}", fullmatch=True),
+    st.integers(0, 2**63 - 1),
+    st.integers(1, MAX_TTL_MS - 1),
+)
+def test_a_share_arrives_with_its_head(batch: Batch, router: str, number: int, ttl_ms: int) -> None:
+    share = replace(packed_batch(batch), ttl_ms=ttl_ms)
+    content = unpack(share_message(router, number, share))
     assert content["kind"] == "share"
-    assert share_number(content) == (router, number)
+    assert share_head(content) == (router, number, ttl_ms)
+    assert read_batch(content).slice(0, 1).ttl_ms == ttl_ms
     assert same(read_batch(content).unpacked(), batch)
 
 
 @pytest.mark.parametrize("number", [-1, 2**63, True, 1.0, "1", None])
 def test_a_share_with_a_bad_number_is_refused(number: Any) -> None:
     with pytest.raises(WireError, match=r"number .* is not an integer"):
-        share_number({"router": "0a1b2c3d", "number": number})
+        share_head({"router": "0a1b2c3d", "number": number, "ttl": 1})
+
+
+@pytest.mark.parametrize("ttl", [0, -1, MAX_TTL_MS, True, 1.0, "1", None])
+def test_a_share_with_a_bad_time_to_live_is_refused(ttl: Any) -> None:
+    with pytest.raises(WireError, match=r"ttl .* is not an integer"):
+        share_head({"router": "0a1b2c3d", "number": 1, "ttl": ttl})
 
 
 @pytest.mark.parametrize("router", [None, 1, b"0a1b2c3d", ["0a1b2c3d"]])
 def test_a_share_with_a_bad_router_is_refused(router: Any) -> None:
     with pytest.raises(WireError, match=r"router .* is not text"):
-        share_number({"router": router, "number": 1})
+        share_head({"router": router, "number": 1, "ttl": 1})
 
 
 def test_the_largest_batch_of_the_most_varied_records_fits_into_a_message() -> None:
@@ -226,8 +241,8 @@ def test_a_message_with_one_other_value_is_refused_or_sound(batch: Batch, data: 
         ("count", read_batch),
         ("first", read_batch),
         ("source", read_batch),
-        ("router", share_number),
-        ("number", share_number),
+        ("router", share_head),
+        ("number", share_head),
     ],
 )
 def test_nesting_of_any_depth_is_refused(key: str, read: Callable[[dict[str, Any]], object], depth: int) -> None:

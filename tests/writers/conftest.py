@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.writers.servers import Server
-from tests.writers.storer import DEADLINE_S, ROUTER, TTL_S, ScriptedRedis, Start, Storer
+from tests.writers.storer import DEADLINE_S, ROUTER, ScriptedRedis, Start, Storer
 from writers import storing
 from writers.storing import Storing
 
@@ -43,7 +43,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
 
     def begin(*failures: str) -> Storer:
         redis = ScriptedRedis(*failures)
-        started.append(Storer(Storing(redis, TTL_S), redis))
+        started.append(Storer(Storing(redis, "record"), redis))
         started[-1].storing.want(ROUTER, 0)
         return started[-1]
 

@@ -14,8 +14,10 @@ import numpy as np
 from tapfan.batch import COLUMNS, Batch, Records
 from tapfan.settings import WriterSettings
 from writers.commands import Commands
-from writers.store import Store, StoreError, Vitals
+from writers.layouts import Share
+from writers.store import Store, StoreError
 from writers.storing import Health, StoredShare, Storing
+from writers.vitals import Vitals
 
 DEADLINE_S = 20.0
 TTL_S = 300.0
@@ -90,6 +92,10 @@ class Storer:
     storing: Storing
     redis: ScriptedRedis
     said: list[Outcome] = field(default_factory=list)
+
+    def add(self, router: str, number: int, batch: Batch) -> None:
+        """Have a share stored."""
+        self.storing.add(Share(router, number, round(TTL_S * 1000), batch))
 
     def until(self, done: Callable[[list[Outcome]], bool]) -> list[Outcome]:
         """What was said, as soon as that is enough; the descriptor tells when there is more."""

@@ -11,7 +11,8 @@ from tests.writers import resp
 from tests.writers.servers import Server
 from writers import store
 from writers.commands import Commands
-from writers.store import Store, StoreError, Vitals
+from writers.store import Store, StoreError
+from writers.vitals import Vitals
 
 SECRET = "hunter2"
 _SET = b"*3\r\n$3\r\nSET\r\n$5\r\ntcp:1\r\n$1\r\nv\r\n"

@@ -23,9 +23,11 @@ from tests.writers.storer import (
     share,
     shares,
 )
-from writers import storing
-from writers.store import Store, Vitals
+from writers import layouts, storing
+from writers.layouts import Share
+from writers.store import Store
 from writers.storing import Health, StoredShare, Storing
+from writers.vitals import Vitals
 
 
 def test_health_is_told_before_there_is_anything_to_store(start: Start) -> None:
@@ -35,8 +37,8 @@ def test_health_is_told_before_there_is_anything_to_store(start: Start) -> None:
 
 def test_a_change_of_health_is_told_once_and_another_reason_is_a_change(start: Start) -> None:
     storer = start("", "OOM", "OOM", "READONLY", "READONLY", "OOM", "")
-    storer.storing.add(ROUTER, 0, share(0, 1))
-    storer.storing.add(ROUTER, 1, share(1, 1))
+    storer.add(ROUTER, 0, share(0, 1))
+    storer.add(ROUTER, 1, share(1, 1))
     said = storer.until(has_stored(2))
     assert health(said) == [UP, down(), down("READONLY"), down(), UP]
 
@@ -64,7 +66,7 @@ def test_health_is_told_on_a_change_and_not_at_each_check_nor_for_each_share(
     monkeypatch.setattr(storing, "_CHECK_PERIOD_S", 0.01)
     storer = start()
     for number in range(5):
-        storer.storing.add(ROUTER, number, share(number, 1))
+        storer.add(ROUTER, number, share(number, 1))
     storer.until(has_stored(5))
     wait_for(lambda: len(storer.redis.calls) > 20, "more checks")
     assert health(storer.said + storer.storing.outcomes()) == [UP]
@@ -80,19 +82,19 @@ def test_other_measurements_are_told_with_the_health_as_it_is(start: Start, monk
 
 def test_what_the_last_check_has_measured_is_kept_while_redis_fails(start: Start) -> None:
     storer = start("", "OOM")
-    storer.storing.add(ROUTER, 0, share(0, 1))
+    storer.add(ROUTER, 0, share(0, 1))
     assert [told.vitals for told in health(storer.until(has_stored(1)))] == [VITALS, VITALS, VITALS]
 
 
 def test_a_busy_redis_is_checked_between_two_slices(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storing, "_SLICE_RECORDS", 4)
+    monkeypatch.setattr(layouts, "_SLICE_RECORDS", 4)
     storer = start()
     storer.until(bool)
-    storer.storing.add(ROUTER, 0, share(0, 4))
+    storer.add(ROUTER, 0, share(0, 4))
     storer.until(has_stored(1))
     assert storer.redis.calls == ["check", "set"], "while it is not time for one there is none"
     storer.let_time_go_by()
-    storer.storing.add(ROUTER, 1, share(4, 12))
+    storer.add(ROUTER, 1, share(4, 12))
     storer.until(has_stored(2))
     assert storer.redis.calls[2:8] == ["check", "set"] * 3
 
@@ -101,11 +103,11 @@ def test_while_a_share_is_refused_that_tells_of_redis_and_no_check_does(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A check might pass, and Redis be called healthy between two failures."""
-    monkeypatch.setattr(storing, "_SLICE_RECORDS", 1)
+    monkeypatch.setattr(layouts, "_SLICE_RECORDS", 1)
     storer = start("", "", *["OOM"] * 5, "")
     storer.until(bool)
     storer.let_time_go_by()
-    storer.storing.add(ROUTER, 0, share(0, 2))
+    storer.add(ROUTER, 0, share(0, 2))
     said = storer.until(has_stored(1))
     assert storer.redis.calls[:10] == ["check", "check", *["set"] * 6, "check", "set"]
     assert health(said) == [UP, down(), UP]
@@ -116,7 +118,7 @@ def test_what_refused_records_has_to_take_one_before_it_is_called_healthy(start:
     storer = start()
     storer.until(bool)
     storer.redis.refused = {0}
-    storer.storing.add(ROUTER, 0, share(0, 1))
+    storer.add(ROUTER, 0, share(0, 1))
     storer.until(lambda said: down("refused") in said)
     storer.let_time_go_by()
     storer.storing.want(ROUTER, 1)
@@ -133,7 +135,7 @@ def test_an_answer_that_does_not_come_is_seen_while_it_is_waited_for(start: Star
     storer.until(bool)
     assert storer.storing.unanswered_s == 0
     storer.redis.may_go_on.clear()
-    storer.storing.add(ROUTER, 0, share(0, 1))
+    storer.add(ROUTER, 0, share(0, 1))
     assert storer.redis.called.wait(DEADLINE_S)
     begun_s, first_s = time.monotonic(), storer.storing.unanswered_s
     wait_for(lambda: storer.storing.unanswered_s > first_s + 0.05, "it grows")
@@ -146,7 +148,7 @@ def test_an_answer_that_does_not_come_is_seen_while_it_is_waited_for(start: Star
 def test_while_it_waits_to_try_again_no_answer_is_missing(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storing, "_BACKOFF_S", (600.0, 600.0))
     storer = start("", "OOM")
-    storer.storing.add(ROUTER, 0, share(0, 1))
+    storer.add(ROUTER, 0, share(0, 1))
     storer.until(lambda said: down() in said)
     assert storer.storing.unanswered_s == 0
 
@@ -154,7 +156,7 @@ def test_while_it_waits_to_try_again_no_answer_is_missing(start: Start, monkeypa
 @contextmanager
 def _storing(server: Server) -> Iterator[Storing]:
     """A thread that stores to a real Redis."""
-    made = Storing(Store(server.settings()), TTL_S)
+    made = Storing(Store(server.settings()), "record")
     made.want(ROUTER, 0)
     try:
         yield made
@@ -203,7 +205,7 @@ def test_a_real_redis_that_becomes_a_replica_and_a_master_again_loses_nothing(se
         assert vitals.used_memory
         server.run("REPLICAOF", "127.0.0.1", "1")
         assert "replica" in _until(made, said, healthy=False).reason
-        made.add(ROUTER, 0, share(0, 100))
+        made.add(Share(ROUTER, 0, round(TTL_S * 1000), share(0, 100)))
         checks = server.client.info("commandstats")["cmdstat_info"]["calls"]
         wait_for(lambda: server.client.info("commandstats")["cmdstat_info"]["calls"] > checks + 20, "more checks")
         assert "cmdstat_set" not in server.client.info("commandstats")
@@ -221,7 +223,7 @@ def test_a_real_redis_that_hangs_is_noticed_before_it_times_out(server: Server) 
     with _storing(server) as made:
         _until(made, said, healthy=True)
         server.hold_up()
-        made.add(ROUTER, 0, share(0, 10))
+        made.add(Share(ROUTER, 0, round(TTL_S * 1000), share(0, 10)))
         wait_for(lambda: made.unanswered_s > 0.2, "no answer")
         server.let_go_on()
         assert _until_stored(made, said) == StoredShare(ROUTER, 0, 10, 0)
@@ -237,7 +239,7 @@ def test_a_real_redis_that_refused_records_is_not_called_healthy_for_its_answers
     with _storing(server) as made:
         _until(made, said, healthy=True)
         server.configure(min_replicas_to_write=1)
-        made.add(ROUTER, 0, share(0, 10))
+        made.add(Share(ROUTER, 0, round(TTL_S * 1000), share(0, 10)))
         assert "NOREPLICAS" in _until(made, said, healthy=False).reason
         made.want(ROUTER, 1)
         sets = _sets(server)

@@ -1,0 +1,62 @@
+"""What the commands have in common: their options, how they fail, warn, and write what may be read by nobody."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from tapfan.program import EXIT_FAILED, EXIT_USAGE
+from tapfan.settings import Settings, SettingsError, load
+
+Config = Annotated[Path | None, typer.Option(help="The configuration file (default: $TAPFAN_CONFIG, tapfan.toml).")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+class OutputClosedError(Exception):
+    """Raised when whoever read the output has gone, as `head` does once it has enough."""
+
+
+def settings_of(config: Path | None) -> Settings:
+    """The configuration; ends the command when it is bad."""
+    try:
+        return load(config)
+    except SettingsError as error:
+        fail(str(error), EXIT_USAGE)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """End the command."""
+    typer.echo(f"tapfan: {message}", err=True)
+    raise typer.Exit(code)
+
+
+def warn(message: str) -> None:
+    """Say what the user should know though the command goes on."""
+    typer.echo(f"tapfan: warning: {printable(message)}", err=True)
+
+
+def printable(text: str) -> str:
+    """The text without what a terminal would obey: it may quote what a Redis said."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def write(text: str) -> None:
+    """Write output at once. Raises OutputClosedError; ends the command when there is no room for it."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        _discard_output()
+        raise OutputClosedError from error
+    except OSError as error:
+        _discard_output()
+        fail(f"cannot write the output: {error.strerror}", EXIT_FAILED)
+
+
+def _discard_output() -> None:
+    """Let what is still buffered go nowhere, as Python would try again, and complain, at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

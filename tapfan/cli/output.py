@@ -1,0 +1,129 @@
+"""Records as text: a table for people, JSON lines or CSV (RFC 4180) for programs."""
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+
+from tapfan.batch import Column, Records, widened
+from tapfan.cli.aligned import Aligned
+from tapfan.cli.filters import FLAGS
+from tapfan.endpoints import IPV4_MAPPED_PREFIX, address_text
+
+Form = Literal["table", "json", "csv"]
+FORMS: tuple[Form, ...] = ("table", "json", "csv")
+Writer = Callable[[Records], str]  # the text of the next records, with what goes before the first ones
+
+_NS_A_S = 1_000_000_000
+_NS_A_MS = 1_000_000
+_FLAG_TEXTS = ["".join(letter for bit, letter in enumerate(FLAGS) if value >> bit & 1) for value in range(256)]
+_WIDTHS = (12, 21, 21, 5, 8)  # of the table's columns for IPv4, so that its first rows have those of all others
+
+
+def writer(form: Form) -> Writer:
+    """What makes text of records in that form; one for each output."""
+    if form == "table":
+        return _TableWriter()
+    return _CsvWriter() if form == "csv" else _json
+
+
+def seconds(timestamp_ns: int) -> str:
+    """A timestamp as decimal seconds since the epoch, with nine places, as in Redis."""
+    digits = f"{timestamp_ns:010}"
+    return f"{digits[:-9]}.{digits[-9:]}"
+
+
+def local_time(timestamp_ns: int) -> str:
+    """A timestamp as local time of day with milliseconds; with the day before it when that is not today."""
+    return _local_time(timestamp_ns, _today())
+
+
+def socket_text(address: str, port: int) -> str:
+    """An address and a port as one."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _today() -> str:
+    return time.strftime("%m-%d")
+
+
+def _local_time(timestamp_ns: int, today: str) -> str:
+    second, rest = divmod(timestamp_ns, _NS_A_S)
+    return f"{_local_second(second, today)}.{rest // _NS_A_MS:03}"
+
+
+@lru_cache(maxsize=4096)
+def _local_second(second: int, today: str) -> str:
+    day, time_of_day = time.strftime("%m-%d %H:%M:%S", time.localtime(second)).split(" ")
+    return time_of_day if day == today else f"{day} {time_of_day}"
+
+
+@lru_cache(maxsize=65_536)
+def _address(address: bytes) -> str:
+    if address.startswith(IPV4_MAPPED_PREFIX):
+        return socket.inet_ntoa(address[12:])
+    return address_text(address)
+
+
+def _addresses(column: Column) -> list[str]:
+    whole = np.ascontiguousarray(widened(column))
+    return list(map(_address, whole.view("V16").ravel().tolist()))
+
+
+def _flags(column: Column) -> list[str]:
+    return [_FLAG_TEXTS[value] for value in column.tolist()]
+
+
+def _fields(records: Records) -> Iterator[tuple[int, str, int, str, int, str, int]]:
+    """Of each record: timestamp, source, its port, destination, its port, flags, segments."""
+    return zip(
+        records.timestamp.tolist(),
+        _addresses(records.source),
+        records.source_port.tolist(),
+        _addresses(records.destination),
+        records.destination_port.tolist(),
+        _flags(records.flags),
+        records.segments.tolist(),
+        strict=True,
+    )
+
+
+def _json(records: Records) -> str:
+    """Each record as the line that it is in Redis, in layout "record"."""
+    return "".join(
+        f'{{"ts":{seconds(ts)},"src":"{src}","sport":{sport},"dst":"{dst}","dport":{dport},"flags":"{flags}",'
+        f'"segments":{segments}}}\n'
+        for ts, src, sport, dst, dport, flags, segments in _fields(records)
+    )
+
+
+class _CsvWriter:
+    def __init__(self) -> None:
+        self._head = "ts,src,sport,dst,dport,flags,segments\r\n"
+
+    def __call__(self, records: Records) -> str:
+        head, self._head = self._head, ""
+        # No value needs quotes: they are numbers, addresses and letters.
+        return head + "".join(
+            f"{seconds(ts)},{src},{sport},{dst},{dport},{flags},{segments}\r\n"
+            for ts, src, sport, dst, dport, flags, segments in _fields(records)
+        )
+
+
+class _TableWriter:
+    def __init__(self) -> None:
+        self._table = Aligned("time", "source", "destination", "flags", ">segments", widths=_WIDTHS)
+
+    def __call__(self, records: Records) -> str:
+        today = _today()
+        lines = self._table.lines(
+            [_local_time(timestamp, today) for timestamp in records.timestamp.tolist()],
+            list(map(socket_text, _addresses(records.source), records.source_port.tolist())),
+            list(map(socket_text, _addresses(records.destination), records.destination_port.tolist())),
+            [flags or "-" for flags in _flags(records.flags)],
+            [str(segments) for segments in records.segments.tolist()],
+        )
+        return "".join(f"{line}\n" for line in lines)

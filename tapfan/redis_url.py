@@ -1,0 +1,148 @@
+"""A writer's URL: one Redis server, the master that sentinels name, or a cluster.
+
+`redis://`, `rediss://` (TLS) and `unix://` are as redis-py takes them. The others, with `rediss+` for TLS:
+`redis+sentinel://[user:password@]host[:26379][,host…]/master[/db]` and
+`redis+cluster://[user:password@]host[:6379][,host…]`.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+_TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
+_SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
+_OPTIONS = ("db", "username", "password", *_TLS_OPTIONS, *_SENTINEL_OPTIONS)
+_SECRETS = ("password", "sentinel_password")
+_OF_TLS: dict[str, dict[str, Any]] = {
+    "ssl_cert_reqs": {"required": "required", "optional": "optional", "none": "none"},
+    "ssl_check_hostname": {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False},
+}
+VALID = (
+    "must be a URL such as redis://127.0.0.1:6379/0, rediss://host:6379/0, unix:///path?db=0, "
+    "redis+sentinel://host:26379,host2:26379/mymaster/0 or redis+cluster://host:7000,host2:7000 "
+    f"(rediss+… with TLS); options after the ?: {', '.join(sorted(_OPTIONS))}"
+)
+_SERVER_SCHEMES = ("redis", "rediss", "unix")
+_PORTS = {"sentinel": 26379, "cluster": 6379}
+_GROUP = re.compile(
+    r"redis(?P<tls>s?)\+(?P<kind>sentinel|cluster)://((?P<credentials>[^@/?#]*)@)?(?P<hosts>[^@/?#]*)"
+    r"(?P<path>[^?#]*)(\?(?P<query>[^#]*))?"
+)
+_HOST = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?")
+_MASTER = re.compile(r"[A-Za-z0-9._-]+")  # which is what Sentinel allows
+_PARTS = re.compile(r"(?P<scheme>[^:]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<rest>.*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Several servers behind one URL: whom to ask where Redis is, and the keywords of redis-py's connections to it."""
+
+    kind: Literal["sentinel", "cluster"]
+    hosts: tuple[tuple[str, int], ...]  # sentinels, or nodes of the cluster
+    master: str  # as the sentinels call it
+    options: dict[str, Any]
+    sentinel_options: dict[str, Any]
+
+
+def check(url: str) -> None:
+    """Raises ValueError, saying what is valid, for what is no URL of a Redis."""
+    if "+" in url.partition("://")[0]:
+        group(url)
+    elif not _leads_to_a_server(url):
+        raise ValueError(VALID)
+
+
+def group(url: str) -> Group | None:
+    """What a URL of sentinels or of a cluster says; None for that of one server. Raises ValueError."""
+    if urlsplit(url.partition("://")[0] + "://").scheme in _SERVER_SCHEMES:
+        return None
+    match = _GROUP.fullmatch(url)
+    if match is None:
+        raise ValueError(VALID)
+    tls, is_sentinel = bool(match["tls"]), match["kind"] == "sentinel"
+    options = _options(match["query"] or "")
+    user, _, password = (match["credentials"] or "").partition(":")
+    options |= {key: unquote(text) for key, text in (("username", user), ("password", password)) if text}
+    master, database = _path(match["path"], options.pop("db", ""), is_sentinel)
+    _check_belonging(options, tls, is_sentinel)
+    own = {key: options.pop(key) for key in _SENTINEL_OPTIONS if key in options}
+    secured = {"ssl": True} | {key: _OF_TLS.get(key, {}).get(text, text) for key, text in options.items()}
+    kept = secured if tls else options
+    return Group(
+        "sentinel" if is_sentinel else "cluster",
+        tuple(_host(text, _PORTS[match["kind"]]) for text in match["hosts"].split(",")),
+        master,
+        kept | ({"db": int(database or 0)} if is_sentinel else {}),
+        {key: value for key, value in kept.items() if key.startswith("ssl")}
+        | {key.removeprefix("sentinel_"): text for key, text in own.items()},
+    )
+
+
+def redacted(url: str) -> str:
+    """The URL without its passwords, fit for a log or a status."""
+    match = _PARTS.fullmatch(url)
+    if match is None:
+        return "(not a URL)"
+    credentials, _, hosts = match["authority"].rpartition("@")
+    if ":" not in credentials and not any(key in _SECRETS for key, _ in parse_qsl(match["rest"].lstrip("?"))):
+        return url
+    return f"{match['scheme']}://{hosts}{match['path']}"
+
+
+def _leads_to_a_server(url: str) -> bool:
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+    _check_belonging(options, tls=parts.scheme == "rediss", is_sentinel=False)
+    databases = [parts.path.strip("/") if parts.scheme != "unix" else "", options.get("db", "")]
+    return (
+        parts.scheme in _SERVER_SCHEMES
+        and bool(parts.path if parts.scheme == "unix" else parts.hostname)
+        and parts.port != 0
+        and options.keys() <= set(_OPTIONS)
+        and all(not database or _is_number(database) for database in databases)
+    )
+
+
+def _options(query: str) -> dict[str, str]:
+    options = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+    if not options.keys() <= set(_OPTIONS):
+        raise ValueError(VALID)
+    return options
+
+
+def _check_belonging(options: dict[str, str], tls: bool, is_sentinel: bool) -> None:
+    """Raises ValueError for an option that this kind of URL has not, or whose value is none."""
+    for key, text in options.items():
+        if key in _TLS_OPTIONS and not tls:
+            raise ValueError(f"{key} is for TLS: rediss://, rediss+sentinel:// or rediss+cluster://; {VALID}")
+        if key in _SENTINEL_OPTIONS and not is_sentinel:
+            raise ValueError(f"{key} is for redis+sentinel:// and rediss+sentinel:// only; {VALID}")
+        if key in _OF_TLS and text not in _OF_TLS[key]:
+            raise ValueError(f"{key} must be one of {', '.join(_OF_TLS[key])}; {VALID}")
+
+
+def _path(path: str, option: str, is_sentinel: bool) -> tuple[str, str]:
+    """The master's name and the database, of a path such as /mymaster/0; a cluster has neither."""
+    if not is_sentinel:
+        if path.strip("/") not in ("", "0") or option not in ("", "0"):
+            raise ValueError(f"a cluster has the database 0 only; {VALID}")
+        return "", ""
+    master, _, database = path.removeprefix("/").partition("/")
+    if not _MASTER.fullmatch(master):
+        raise ValueError(f"after the sentinels comes the name of their master, as in /mymaster; {VALID}")
+    if not all(not text or _is_number(text) for text in (database, option)):
+        raise ValueError(VALID)
+    return master, database or option
+
+
+def _host(text: str, default_port: int) -> tuple[str, int]:
+    match = _HOST.fullmatch(text)
+    port = int(match["port"] or default_port) if match else 0
+    if match is None or not 1 <= port <= 65535:
+        raise ValueError(VALID)
+    return match["host"].strip("[]"), port
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()

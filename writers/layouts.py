@@ -1,0 +1,112 @@
+"""How shares become Redis commands: a key for each record, or one for as many as there are."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tapfan import blocks
+from tapfan.batch import Batch
+from tapfan.settings import Layout
+from tapfan.wire import MAX_RECORDS
+from writers.commands import Commands, latest_expiry_ms, pack
+
+_SLICE_RECORDS = 4096  # packed at once: 1 MiB of commands
+_BLOCK_RECORDS = 2000  # a share as large is a block of its own, of which a key's own memory is a hundredth
+_HOLD_S = 0.04  # with the listener's linger, a record is still in Redis within a tenth of a second
+
+
+@dataclass(frozen=True)
+class Share:
+    """Records to be stored: the share's number in the row of that router's, and how long its records live."""
+
+    router: str
+    number: int
+    ttl_ms: int
+    batch: Batch
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The commands of some shares, and how many records of each had expired and are in none."""
+
+    commands: Commands
+    expired: Sequence[int]
+
+
+class Shaping(Protocol):
+    """A layout.
+
+    `enough`: a share of so many records is stored at once, a smaller one waits `hold_s` for others to be stored with;
+    `most`: records that are stored together.
+    """
+
+    hold_s: float
+    enough: int
+    most: int
+
+    def pieces(self, shares: Sequence[Share]) -> Iterator[Sequence[Share]]:
+        """What of the shares is sent to Redis at once, one after the other."""
+
+    def packed(self, shares: Sequence[Share]) -> Packed:
+        """The commands of a piece for what lives now."""
+
+
+class RecordLayout:
+    """One key a record; a share is stored in slices."""
+
+    hold_s = 0.0
+    enough = most = 0
+
+    def pieces(self, shares: Sequence[Share]) -> Iterator[Sequence[Share]]:
+        """Slices of one share."""
+        (share,) = shares
+        for start in range(0, len(share.batch), _SLICE_RECORDS):
+            part = share.batch[start : start + _SLICE_RECORDS]
+            yield [Share(share.router, share.number, share.ttl_ms, part)]
+
+    def packed(self, shares: Sequence[Share]) -> Packed:
+        """A SET for each record of one slice."""
+        (share,) = shares
+        commands = pack(share.batch, share.ttl_ms, _now_ms())
+        return Packed(commands, [commands.expired])
+
+
+class BlockLayout:
+    """One key for shares that came within a short while.
+
+    A block lives as long as its last record: what is older in it is not read any more (`tapfan.blocks`). Shares whose
+    last record is over have expired.
+    """
+
+    hold_s = _HOLD_S
+    enough = _BLOCK_RECORDS
+    most = MAX_RECORDS
+
+    def pieces(self, shares: Sequence[Share]) -> Iterator[Sequence[Share]]:
+        """All of them, together."""
+        yield shares
+
+    def packed(self, shares: Sequence[Share]) -> Packed:
+        """One SET for all of the shares that live."""
+        now_ms, ttl_ms = _now_ms(), shares[0].ttl_ms
+        expiry_ms = [latest_expiry_ms(share.batch, ttl_ms) for share in shares]
+        expired = [len(share.batch) if end <= now_ms else 0 for share, end in zip(shares, expiry_ms, strict=True)]
+        living = [share.batch for share, gone in zip(shares, expired, strict=True) if not gone]
+        if not living:
+            return Packed(Commands(memoryview(b""), 0, sum(expired)), expired)
+        key, value = blocks.pack(living, ttl_ms)
+        data = b"*5\r\n$3\r\nSET\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n$4\r\nPXAT\r\n$13\r\n%013d\r\n" % (
+            *(len(key), key, len(value), value),
+            max(expiry_ms),
+        )
+        return Packed(Commands(memoryview(data), 1, sum(expired)), expired)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def shaping(layout: Layout) -> Shaping:
+    """The layout of that name."""
+    return RecordLayout() if layout == "record" else BlockLayout()
