@@ -3,13 +3,14 @@
 import os
 import sys
 
+from bench.blocks import block
 from bench.capture import capture, spool
 from bench.files import files
 from bench.outage import outage
 from bench.pipeline import pipeline
 from tests.process.namespace import namespace
 
-_BENCHES = {bench.__name__: bench for bench in (capture, files, spool, pipeline, outage)}
+_BENCHES = {bench.__name__: bench for bench in (capture, files, spool, pipeline, block, outage)}
 
 
 def main() -> int:

@@ -9,20 +9,22 @@ until that of the last.
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
 from typing import Any, Self
 
 import msgpack
 import numpy as np
 
 from tapfan.batch import Batch, Column, Records
+from tapfan.columns import PackedColumn, number_range
 from tapfan.values import shown
 from tapfan.wire import (
     MAX_RECORDS,
     MAX_SEQUENCE,
     MAX_TTL_MS,
     STREAM_FORM,
+    PackedBatch,
     WireError,
     pack_columns,
     packable,
@@ -98,11 +100,20 @@ class Block:
 def pack(parts: Sequence[Batch], ttl_ms: int) -> tuple[bytes, bytes]:
     """The key and the value of a block of all the parts' records, at least one and at most MAX_RECORDS."""
     records = Records.concatenate([part.records for part in parts])
-    spans = [(part.stream, part.first, len(part)) for part in parts]
-    times = int(records.timestamp.min()), int(records.timestamp.max())
-    key = Key(*times, parts[0].stream, parts[0].first, len(records))
-    head = {"kind": "block", "version": VERSION, "ttl": ttl_ms, "spans": spans, "count": len(records)}
-    value: bytes = msgpack.packb(head | packable(pack_columns(records)))
+    spans = [Span(part.stream, part.first, len(part)) for part in parts]
+    return _packed(spans, pack_columns(records), ttl_ms)
+
+
+def pack_one(part: PackedBatch, ttl_ms: int) -> tuple[bytes, bytes]:
+    """The same of records that are packed already; they stay as they are."""
+    return _packed([Span(part.stream, part.first, len(part))], part.columns, ttl_ms)
+
+
+def _packed(spans: Sequence[Span], columns: Mapping[str, PackedColumn], ttl_ms: int) -> tuple[bytes, bytes]:
+    count = sum(span.count for span in spans)
+    key = Key(*number_range(columns["timestamp"]), spans[0].stream, spans[0].first, count)
+    head = {"kind": "block", "version": VERSION, "ttl": ttl_ms, "spans": list(map(astuple, spans)), "count": count}
+    value: bytes = msgpack.packb(head | packable(columns))
     return key.text, value
 
 

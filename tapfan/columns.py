@@ -60,6 +60,14 @@ def unpack_numbers(packed: PackedColumn, dtype: np.dtype[np.unsignedinteger], co
     return column
 
 
+def number_range(packed: PackedColumn) -> tuple[int, int]:
+    """The smallest and the largest number of a column that was checked."""
+    if not packed.width:
+        return int(packed.base), int(packed.base)
+    numbers = np.frombuffer(packed.data, f"<u{packed.width}")
+    return int(packed.base) + int(numbers.min()), int(packed.base) + int(numbers.max())
+
+
 def check_numbers(packed: PackedColumn, limit: int, count: int) -> None:
     """See that the column can be unpacked to numbers below the limit. Raises ValueError."""
     base, width = packed.base, packed.width

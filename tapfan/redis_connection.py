@@ -10,7 +10,7 @@ from redis.exceptions import RedisClusterException
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
-from tapfan import redis_url
+from tapfan import redis_urls
 from tapfan.settings import WriterSettings
 
 OLDEST_VERSION = (6, 2)  # SET … PXAT
@@ -23,7 +23,7 @@ def pool(writer: WriterSettings, timeout_s: float, connect_timeout_s: float) -> 
     None is made yet, and none retries by itself. Raises OSError when the password's file cannot be read, and
     ValueError for a cluster, which has no such pool.
     """
-    group = redis_url.group(writer.redis)
+    group = redis_urls.group(writer.redis)
     options = _options(writer, timeout_s, connect_timeout_s) | {"retry": Retry(NoBackoff(), 0)}
     if group is None:
         return redis.ConnectionPool.from_url(writer.redis, **options)
@@ -37,16 +37,14 @@ def pool(writer: WriterSettings, timeout_s: float, connect_timeout_s: float) -> 
 def client(
     writer: WriterSettings, timeout_s: float, connect_timeout_s: float, nodes: Sequence[tuple[str, int]] = ()
 ) -> redis.Redis | redis.RedisCluster:
-    """A client of that writer's Redis; one of a cluster looks up the cluster's layout at once, the others do nothing yet.
+    """A client of that writer's Redis. Of a cluster, it looks up the layout at once; the others connect when needed.
 
     `nodes`: those of the cluster to ask, in place of the URL's. Raises OSError when the password's file cannot be
     read, and redis.RedisError when no node of a cluster answers.
     """
-    group = redis_url.group(writer.redis)
+    group = redis_urls.group(writer.redis)
     if group is None or group.kind != "cluster":
-        made = redis.Redis(connection_pool=pool(writer, timeout_s, connect_timeout_s))
-        made.auto_close_connection_pool = True
-        return made
+        return redis.Redis.from_pool(pool(writer, timeout_s, connect_timeout_s))
     options = _options(writer, timeout_s, connect_timeout_s) | group.options
     try:
         return redis.RedisCluster(

@@ -6,11 +6,10 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
-from tapfan import values
+from tapfan import redis_urls, values
 from tapfan.endpoints import EVERY_PORT, Endpoint, Only
 from tapfan.messages import Name
 from tapfan.wire import MAX_RECORDS
@@ -171,22 +170,23 @@ class ControlSettings(_Section):
 
 
 class WriterSettings(_Section):
-    """A section [[writers]]: one Redis, and the part of the records that it gets."""
+    """A section [[writers]]: one Redis, and the part of the records that it gets.
+
+    `confirm`: whether a replica must have a record, too, before it counts as stored.
+    """
 
     name: Name
     redis: Annotated[str, BeforeValidator(values.redis_url), Field(repr=False)]  # it may hold a password
     weight: Weight
     layout: Layout | None = None  # where it is another than for all
+    confirm: Literal["none", "replica"] = "none"
     password: SecretStr | None = None
     password_file: Path | None = None
 
     @property
     def redacted(self) -> str:
         """The URL without its password, fit for a log or a status."""
-        parts = urlsplit(self.redis)
-        if parts.password is None and not any(key == "password" for key, _ in parse_qsl(parts.query)):
-            return self.redis
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        return redis_urls.redacted(self.redis)
 
 
 class Settings(_Section):

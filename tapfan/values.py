@@ -8,9 +8,9 @@ import math
 import reprlib
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
-from tapfan import durations
+from tapfan import durations, redis_urls
 from tapfan.endpoints import Endpoint
 
 MAX_WEIGHT = 1_000_000_000
@@ -18,15 +18,6 @@ MAX_TTL_S = 31 * 86_400
 ALL_INTERFACES = "any"  # as tcpdump calls them; also those that come later
 _MAX_INTERFACE_NAME = 15
 _INTERFACES_VALID = f'the name of an interface, such as "eth0", a list of them, or {ALL_INTERFACES!r}'
-_REDIS_SCHEMES = ("redis", "rediss", "unix")
-_REDIS_OPTIONS = {
-    *("db", "username", "password"),
-    *("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"),
-}
-_REDIS_VALID = (
-    "must be a URL such as redis://127.0.0.1:6379/0, rediss://host:6379/0 or unix:///path?db=0; "
-    f"options after the ?: {', '.join(sorted(_REDIS_OPTIONS))}"
-)
 _ZMQ_VALID = (
     "must be ipc:///path or tcp://127.0.0.1:port; other hosts need encryption, which this version does not have yet"
 )
@@ -96,23 +87,11 @@ def listen_endpoint(value: Any) -> Endpoint:
 
 
 def redis_url(value: Any) -> str:
-    """The URL of one Redis database, as redis-py takes it."""
-    try:
-        parts = urlsplit(value)
-        options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
-        databases = [parts.path.strip("/") if parts.scheme != "unix" else "", options.get("db", "")]
-        valid = (
-            parts.scheme in _REDIS_SCHEMES
-            and bool(parts.path if parts.scheme == "unix" else parts.hostname)
-            and parts.port != 0
-            and options.keys() <= _REDIS_OPTIONS
-            and all(not database or (database.isascii() and database.isdigit()) for database in databases)
-        )
-    except (ValueError, AttributeError, TypeError):
-        valid = False
-    if not valid:
-        raise ValueError(_REDIS_VALID)
-    return str(value)
+    """The URL of one Redis database, or of a cluster; see `tapfan.redis_urls`."""
+    if not isinstance(value, str):
+        raise ValueError(redis_urls.VALID)
+    redis_urls.check(value)
+    return value
 
 
 def zmq_endpoint(value: Any) -> str:

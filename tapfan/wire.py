@@ -18,6 +18,7 @@ from tapfan.columns import (
     PackedColumn,
     check_addresses,
     check_numbers,
+    number_range,
     pack_addresses,
     pack_numbers,
     unpack_addresses,
@@ -76,6 +77,11 @@ class PackedBatch:
         """The records from `start` to `stop`, each with the identity that it had; nothing is copied."""
         columns = {name: column[start:stop] for name, column in self.columns.items()}
         return PackedBatch(self.stream, self.first + start, stop - start, columns, self.ttl_ms)
+
+    @property
+    def span_ns(self) -> tuple[int, int]:
+        """The smallest and the largest capture time."""
+        return number_range(self.columns["timestamp"])
 
     def unpacked(self) -> Batch:
         """The batch itself."""

@@ -65,12 +65,11 @@ def pack(share: Batch, ttl_ms: int, now_ms: int) -> Commands:
     return Commands(join(command, living), living, expired)
 
 
-def latest_expiry_ms(share: Batch, ttl_ms: int) -> int:
-    """When the last of the share's records has expired; 0 when no timestamp is one that `pack` takes."""
-    last_ns = int(share.records.timestamp.max())
-    if last_ns < _OLDEST_NS:
+def expiry_ms(timestamp_ns: int, ttl_ms: int) -> int:
+    """When a record of that time is over; 0 where the timestamp is none that `pack` takes."""
+    if timestamp_ns < _OLDEST_NS:
         return 0
-    return min(last_ns // _NS_A_MS + ttl_ms, int(_LATEST_EXPIRY_MS))
+    return min(timestamp_ns // _NS_A_MS + ttl_ms, int(_LATEST_EXPIRY_MS))
 
 
 def _total_length(fields: Sequence[Field], count: int) -> Column:

@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from tapfan import blocks
-from tapfan.batch import Batch
 from tapfan.settings import Layout
-from tapfan.wire import MAX_RECORDS
-from writers.commands import Commands, latest_expiry_ms, pack
+from tapfan.wire import MAX_RECORDS, PackedBatch
+from writers.commands import Commands, expiry_ms, pack
 
 _SLICE_RECORDS = 4096  # packed at once: 1 MiB of commands
 _BLOCK_RECORDS = 2000  # a share as large is a block of its own, of which a key's own memory is a hundredth
@@ -18,12 +17,20 @@ _HOLD_S = 0.04  # with the listener's linger, a record is still in Redis within 
 
 @dataclass(frozen=True)
 class Share:
-    """Records to be stored: the share's number in the row of that router's, and how long its records live."""
+    """Records to be stored, and the share's number in the row of that router's."""
 
     router: str
     number: int
     ttl_ms: int
-    batch: Batch
+    records: PackedBatch
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @property
+    def expiry_ms(self) -> int:
+        """When the last of its records is over."""
+        return expiry_ms(self.records.span_ns[1], self.ttl_ms)
 
 
 @dataclass(frozen=True)
@@ -61,14 +68,13 @@ class RecordLayout:
     def pieces(self, shares: Sequence[Share]) -> Iterator[Sequence[Share]]:
         """Slices of one share."""
         (share,) = shares
-        for start in range(0, len(share.batch), _SLICE_RECORDS):
-            part = share.batch[start : start + _SLICE_RECORDS]
-            yield [Share(share.router, share.number, share.ttl_ms, part)]
+        for start in range(0, len(share), _SLICE_RECORDS):
+            yield [replace(share, records=share.records.slice(start, min(start + _SLICE_RECORDS, len(share))))]
 
     def packed(self, shares: Sequence[Share]) -> Packed:
         """A SET for each record of one slice."""
         (share,) = shares
-        commands = pack(share.batch, share.ttl_ms, _now_ms())
+        commands = pack(share.records.unpacked(), share.ttl_ms, _now_ms())
         return Packed(commands, [commands.expired])
 
 
@@ -89,17 +95,19 @@ class BlockLayout:
 
     def packed(self, shares: Sequence[Share]) -> Packed:
         """One SET for all of the shares that live."""
-        now_ms, ttl_ms = _now_ms(), shares[0].ttl_ms
-        expiry_ms = [latest_expiry_ms(share.batch, ttl_ms) for share in shares]
-        expired = [len(share.batch) if end <= now_ms else 0 for share, end in zip(shares, expiry_ms, strict=True)]
-        living = [share.batch for share, gone in zip(shares, expired, strict=True) if not gone]
+        now_ms = _now_ms()
+        living = [share for share in shares if share.expiry_ms > now_ms]
+        expired = [0 if share in living else len(share) for share in shares]
         if not living:
             return Packed(Commands(memoryview(b""), 0, sum(expired)), expired)
-        key, value = blocks.pack(living, ttl_ms)
-        data = b"*5\r\n$3\r\nSET\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n$4\r\nPXAT\r\n$13\r\n%013d\r\n" % (
-            *(len(key), key, len(value), value),
-            max(expiry_ms),
-        )
+        ttl_ms = living[0].ttl_ms
+        if len(living) == 1:
+            key, value = blocks.pack_one(living[0].records, ttl_ms)
+        else:
+            key, value = blocks.pack([share.records.unpacked() for share in living], ttl_ms)
+        until_ms = max(share.expiry_ms for share in living)
+        data = b"*5\r\n$3\r\nSET\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n$4\r\nPXAT\r\n$13\r\n%013d\r\n"
+        data %= len(key), key, len(value), value, until_ms
         return Packed(Commands(memoryview(data), 1, sum(expired)), expired)
 
 

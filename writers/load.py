@@ -11,7 +11,7 @@ from writers.vitals import Vitals
 
 _SPAN_S = 60
 _SHORTEST_S = 10  # a rate over less would say little
-# What Redis 7.0 takes in used_memory for one SET: so much of the command's bytes, and so many more. Within 5 % of what
+# What Redis 7.0 takes in used_memory for one SET: so much of the command's bytes, and so many more. Within 10 % of what
 # it took for keys of one record, IPv4 and IPv6, and for blocks of 1 to 20,000 records (jemalloc, 64 bit).
 _OF_COMMAND = 1.1
 _A_KEY = 40

@@ -11,11 +11,11 @@ from tapfan.messages import Mark, Stored, WriterReport, read_message
 from tapfan.settings import Settings, WriterSettings
 from tapfan.stopping import Stop
 from tapfan.wire import WireError, read_batch, share_head, unpack
+from writers.cluster import store_for
 from writers.concerns import ConcernLog, concerns
 from writers.inbox import Inbox
 from writers.layouts import Share
 from writers.load import projection
-from writers.store import Store
 from writers.storing import STOP_TIMEOUT_S, Health, Storing
 
 _REPORT_PERIOD_S = 0.5
@@ -52,7 +52,7 @@ class Writer:
         # An identity of its own for each start: the router must not take two for one while the first still closes.
         identity = f"{writer.name}.{secrets.token_hex(4)}".encode()
         self._socket = sockets.connected(context, zmq.DEALER, settings.endpoint("shares"), identity)
-        self._storing = Storing(Store(writer), settings.layout_of(writer))
+        self._storing = Storing(store_for(writer), settings.layout_of(writer))
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._storing.ready_fd, zmq.POLLIN)
@@ -84,7 +84,7 @@ class Writer:
             router, number, ttl_ms = share_head(content)
             share = read_batch(content)
             if self._inbox.take_share(router, number):
-                self._storing.add(Share(router, number, ttl_ms, share.unpacked()))
+                self._storing.add(Share(router, number, ttl_ms, share))
             return
         mark = read_message(content)
         if not isinstance(mark, Mark):

@@ -1,4 +1,4 @@
-"""The connection to one Redis: packed commands in, every reply checked."""
+"""The connection to one Redis: packed commands in, every reply checked. See `cluster` for several as one."""
 
 import socket
 import ssl
@@ -16,7 +16,8 @@ from writers.commands import Commands
 from writers.vitals import CHECK, CHECK_REPLIES, UnfitError, Vitals, read_vitals
 
 TIMEOUT_S = 5.0  # for one answer of Redis
-_CONNECT_TIMEOUT_S = 2.0
+CONNECT_TIMEOUT_S = 2.0
+CONFIRM_S = 1.0  # for a replica to say that it has what was stored
 _OK = b"+OK\r\n"
 _RECEIVE_BYTES = 65_536
 # Leaves nothing behind, as its time is over at once. The key's form is the records', as a user may be kept to it.
@@ -32,8 +33,9 @@ class StoreError(Exception):
 class Store:
     """One connection, made when it is first needed and after each failure. For one thread.
 
-    redis-py connects (URL, AUTH, TLS, unix sockets). The bytes then go through its socket directly: its own
-    packing and parsing cost more than Redis itself does for a SET.
+    redis-py connects (URL, AUTH, TLS, unix sockets), each time to whom the sentinels name then, where the URL has
+    some. The bytes then go through its socket directly: its own packing and parsing cost more than Redis itself does
+    for a SET.
     """
 
     def __init__(self, settings: WriterSettings) -> None:
@@ -41,25 +43,35 @@ class Store:
         self._connection: AbstractConnection | None = None
 
     def set_all(self, commands: Commands) -> None:
-        """Send the commands and check every reply. Raises StoreError."""
+        """Send the commands and check every reply; with `confirm`, a replica has them, too. Raises StoreError."""
         if commands.count:
             self._exchange(commands.data, lambda raw: _expect(raw, _OK, commands.count))
+            self._confirm()
 
     def check(self, trial: bool = False) -> Vitals:
         """See whether Redis would take records: it answers, is no replica, loads nothing, and has memory left.
 
         `trial`: see also whether it takes a SET. Of a user that may not ask for INFO it is only known that it reaches
-        Redis. Raises StoreError.
+        Redis. With `confirm` it has a replica, too. Raises StoreError.
         """
         if trial:
             self._exchange(memoryview(_TRIAL), lambda raw: _expect(raw, _OK, 1))
-        return self._exchange(memoryview(CHECK), _vitals)
+        vitals = self._exchange(memoryview(CHECK), _vitals)
+        self._confirm()
+        return vitals
 
     def close(self) -> None:
         """Close the connection, if there is one."""
         if self._connection is not None:
             self._connection.disconnect()
             self._connection = None
+
+    def _confirm(self) -> None:
+        """Wait until a replica has what this connection has written: WAIT looks at no other's writes."""
+        if self._settings.confirm == "replica":
+            milliseconds = b"%d" % round(CONFIRM_S * 1000)
+            wait = b"*3\r\n$4\r\nWAIT\r\n$1\r\n1\r\n$%d\r\n%s\r\n" % (len(milliseconds), milliseconds)
+            self._exchange(memoryview(wait), lambda raw: check_confirmed(*_read(raw, 1)))
 
     def _exchange(self, data: memoryview, receive: Callable[[socket.socket], T]) -> T:
         try:
@@ -80,16 +92,24 @@ class Store:
             raise StoreError(f"no answer within {TIMEOUT_S:g} s") from error
         except (redis.RedisError, OSError, hiredis.HiredisError, ValueError) as error:
             self.close()
-            raise StoreError(_reason(error)) from error
+            raise StoreError(reason(error)) from error
 
     def _connected(self) -> AbstractConnection:
         if self._connection is None:
-            connection = pool(self._settings, TIMEOUT_S, _CONNECT_TIMEOUT_S).make_connection()
+            connection = pool(self._settings, TIMEOUT_S, CONNECT_TIMEOUT_S).make_connection()
             if not isinstance(connection, AbstractConnection):
                 raise StoreError(f"redis-py connects by a {type(connection).__name__}, which has no socket")
             connection.connect()
             self._connection = connection
         return self._connection
+
+
+def check_confirmed(reply: Any) -> None:
+    """Raises StoreError unless an answer to WAIT says that a replica has all."""
+    if isinstance(reply, Exception):
+        raise StoreError(f"refused: {reply}")
+    if not isinstance(reply, int) or reply < 1:
+        raise StoreError(f'no replica has confirmed within {CONFIRM_S:g} s; see confirm = "replica" of this writer')
 
 
 def _expect(raw: socket.socket, reply: bytes, count: int) -> None:
@@ -148,6 +168,7 @@ def _next_reply(reader: hiredis.Reader, raw: socket.socket) -> Any:
     return reply
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """An error's text for people."""
     text = str(error).strip().rstrip(".")
     return text or type(error).__name__

@@ -11,6 +11,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 
 from tapfan.settings import Layout
+from writers.cluster import ClusterStore
 from writers.commands import Commands
 from writers.layouts import Packed, Share, shaping
 from writers.load import Load
@@ -47,7 +48,7 @@ class Storing:
     `ready_fd` becomes readable when there are outcomes to take.
     """
 
-    def __init__(self, store: Store, layout: Layout) -> None:
+    def __init__(self, store: Store | ClusterStore, layout: Layout) -> None:
         self._store = store
         self._shaping = shaping(layout)
         self._shares: SimpleQueue[Share | None] = SimpleQueue()
@@ -124,13 +125,13 @@ class Storing:
 
     def _gathered(self, share: Share) -> list[Share]:
         """The share, and those that come within a short while and are to be stored together with it."""
-        shares, records = [share], len(share.batch)
+        shares, records = [share], len(share)
         until_s = time.monotonic() + self._shaping.hold_s
         while records < self._shaping.enough:
             following = self._next_share(max(0.0, until_s - time.monotonic()))
             if following is None:
                 break
-            records += len(following.batch)
+            records += len(following)
             if (following.router, following.ttl_ms) != (share.router, share.ttl_ms) or records > self._shaping.most:
                 self._held = following
                 break
@@ -152,7 +153,7 @@ class Storing:
                 # What has expired says nothing about Redis, which need not be asked for it.
                 if not packed.commands.count or (self._passes() and self._is_taken(packed.commands)):
                     for share, gone in zip(wanted, packed.expired, strict=True):
-                        stored[share.number] += len(share.batch) - gone
+                        stored[share.number] += len(share) - gone
                         expired[share.number] += gone
                     self._count(wanted, packed)
                     break
@@ -166,12 +167,12 @@ class Storing:
     def _count(self, shares: Sequence[Share], packed: Packed) -> None:
         if not packed.commands.count:
             return
-        captured = [share.batch.records.timestamp for share in shares]
+        oldest_ns, newest_ns = zip(*(share.records.span_ns for share in shares), strict=True)
         self.load.add(
-            sum(map(len, captured)) - packed.commands.expired,
+            sum(map(len, shares)) - packed.commands.expired,
             packed.commands.count,
             len(packed.commands.data),
-            (int(min(times.min() for times in captured)), int(max(times.max() for times in captured))),
+            (min(oldest_ns), max(newest_ns)),
             shares[-1].ttl_ms / 1000,
         )
 

@@ -1,25 +1,23 @@
-"""The `tapfan` command: `tapfan status`, `tapfan weights`, `tapfan check`."""
+"""The `tapfan` command: `tapfan status`, `weights` and `check`, and those of `tapfan.cli.reading`."""
 
 import json
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from tapfan.cli import checks, tables
+from tapfan.cli import checks, reading, tables
 from tapfan.cli.arguments import weight_vector
+from tapfan.cli.invocation import Config, Json, fail, settings_of
 from tapfan.control import ControlClient, ControlError, ControlTimeoutError
 from tapfan.program import EXIT_FAILED, EXIT_USAGE
-from tapfan.settings import Settings, SettingsError, load
 
 EXIT_CODES = "Exit codes: 0 done, 1 no answer from the router, 2 a bad argument, value or configuration."
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
-Config = Annotated[Path | None, typer.Option(help="The configuration file (default: $TAPFAN_CONFIG, tapfan.toml).")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 def _print_version(asked: bool) -> None:
@@ -56,7 +54,7 @@ def weights(
     try:
         vector = weight_vector(changes) if changes else None
     except ValueError as error:
-        _fail(str(error), EXIT_USAGE)
+        fail(str(error), EXIT_USAGE)
     result = _ask(config, lambda client: client.weights(vector))
     _print(result, as_json, tables.weights)
 
@@ -64,28 +62,26 @@ def weights(
 @app.command(epilog="Exit codes: 0 it can run, 1 something on this host is missing, 2 the configuration is bad.")
 def check(config: Config = None, as_json: Json = False) -> None:
     """Check the configuration and this host, and say what would run."""
-    result = checks.check(_settings(config))
+    result = checks.check(settings_of(config))
     _print(result, as_json, tables.check)
     if result["problems"]:
-        _fail("; ".join(result["problems"]), EXIT_FAILED)
+        fail("; ".join(result["problems"]), EXIT_FAILED)
 
 
-def _settings(config: Path | None) -> Settings:
-    try:
-        return load(config)
-    except SettingsError as error:
-        _fail(str(error), EXIT_USAGE)
+app.command(epilog=reading.EXIT_CODES)(reading.query)
+app.command(epilog=reading.EXIT_CODES)(reading.top)
+app.command(epilog=reading.ENDLESS_EXIT_CODES)(reading.follow)
 
 
 def _ask(config: Path | None, ask: Callable[[ControlClient], dict[str, Any]]) -> dict[str, Any]:
-    settings = _settings(config)
+    settings = settings_of(config)
     try:
         with ControlClient(settings.endpoint("control"), settings.control.timeout) as client:
             return ask(client)
     except ControlTimeoutError as error:
-        _fail(str(error), EXIT_FAILED)
+        fail(str(error), EXIT_FAILED)
     except ControlError as error:
-        _fail(error.message, EXIT_FAILED if error.code == "internal" else EXIT_USAGE)
+        fail(error.message, EXIT_FAILED if error.code == "internal" else EXIT_USAGE)
 
 
 def _print(result: dict[str, Any], as_json: bool, render: Callable[[dict[str, Any], Console], None]) -> None:
@@ -94,11 +90,6 @@ def _print(result: dict[str, Any], as_json: bool, render: Callable[[dict[str, An
     else:
         # What is in brackets or between colons is part of an address, not rich's markup.
         render(result, Console(markup=False, emoji=False, highlight=False))
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"tapfan: {message}", err=True)
-    raise typer.Exit(code)
 
 
 def main() -> None:

@@ -5,19 +5,36 @@ import os
 import pwd
 import shutil
 import socket
-from dataclasses import asdict
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 
-from tapfan import durations, interfaces, offloads
+from tapfan import durations, interfaces, offloads, redis_warnings
+from tapfan.control import ControlClient, ControlError, ControlTimeoutError
 from tapfan.offloads import Offloads
 from tapfan.program import CannotRunError
 from tapfan.redis_connection import OLDEST_VERSION, pool
 from tapfan.settings import ListenerSettings, Settings, WriterSettings
 
 _REDIS_TIMEOUT_S = 1.0
+_ROUTER_TIMEOUT_S = 1.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _RedisState:
+    """What a Redis told of itself; `policy` and `ahead_us` are None, and memory is 0, where the user may not ask."""
+
+    policy: str | None
+    used_memory: int  # bytes
+    max_memory: int  # bytes; 0: unlimited
+    ahead_us: int | None  # of this host's clock
+    round_trip_us: int
 
 
 def check(settings: Settings) -> dict[str, Any]:
@@ -38,18 +55,16 @@ def check(settings: Settings) -> dict[str, Any]:
     if settings.user is not None and os.geteuid() not in (0, pwd.getpwnam(settings.user).pw_uid):
         notes.append(f"user = {settings.user!r}: to be started by root or by that user")
     _see_disk(settings.run_dir, settings.listener.spool_bytes, notes)
-    reported = _reported(settings)
+    projections = _projections(settings)
     for writer in settings.writers:
         does = f"stores {writer.weight / total:.1%} in {writer.redacted}, for {durations.text(settings.ttl)}"
         processes.append({"command": f"python -m writers {writer.name}", "does": does})
-        with _answering_redis(writer, notes, problems) as client:
-            if client is not None:
-                notes += _room(client, writer, settings)
-                warnings += _warnings(client, writer)
-        notes += _load(writer, reported)
-        warnings += [f"{writer.redacted}: {text}"] 
+        state = _see_redis(writer, notes, problems)
+        projection = projections.get(writer.name)
+        notes += [f"{writer.redacted} {text}" for text in _room(state, projection, writer, settings)]
+        warnings += [f"{writer.redacted}: {text}" for text in _redis_warnings(state, projection)]
     told = {name: asdict(found) for name, found in merging.items()}
-    return {"processes": processes, "interfaces": told, "notes": notes, "problems": problems}
+    return {"processes": processes, "interfaces": told, "notes": notes, "warnings": warnings, "problems": problems}
 
 
 def _listening(listener: ListenerSettings, merging: dict[str, Offloads], notes: list[str], problems: list[str]) -> str:
@@ -117,15 +132,17 @@ def _bind_problem(address: str, port: int) -> int | None:
     return None
 
 
-def _see_redis(writer: WriterSettings, notes: list[str], problems: list[str]) -> None:
+def _see_redis(writer: WriterSettings, notes: list[str], problems: list[str]) -> _RedisState | None:
+    """Whether the writer's Redis can be used; gives what it told of itself, None when it did not answer."""
     try:
         connections = pool(writer, _REDIS_TIMEOUT_S, _REDIS_TIMEOUT_S)
     except OSError as error:
         problems.append(f"the writer {writer.name} cannot read its password_file: {error}")
-        return
+        return None
     try:
         with redis.Redis(connection_pool=connections) as client:
             version = str(client.info("server")["redis_version"])
+            state = _redis_state(client)
     except redis.AuthenticationError as error:
         problems.append(f"{writer.redacted} refuses the writer {writer.name}: {error}")
     except (redis.RedisError, OSError) as error:
@@ -135,3 +152,59 @@ def _see_redis(writer: WriterSettings, notes: list[str], problems: list[str]) ->
         notes.append(f"{writer.redacted} answers: Redis {version}")
         if tuple(map(int, version.split(".")[:2])) < OLDEST_VERSION:
             problems.append(f"{writer.redacted} is Redis {version}; SET with PXAT needs 6.2 or newer")
+        return state
+    return None
+
+
+def _redis_state(client: redis.Redis) -> _RedisState:
+    memory = _if_permitted(lambda: client.info("memory")) or {}
+    begun_ns = time.time_ns()
+    told = _if_permitted(client.time)  # seconds and microseconds
+    ended_ns = time.time_ns()
+    return _RedisState(
+        policy=memory.get("maxmemory_policy"),
+        used_memory=memory.get("used_memory", 0),
+        max_memory=memory.get("maxmemory", 0),
+        ahead_us=None if told is None else told[0] * 10**6 + told[1] - (begun_ns + ended_ns) // 2000,
+        round_trip_us=(ended_ns - begun_ns) // 1000,
+    )
+
+
+def _if_permitted(ask: Callable[[], T]) -> T | None:
+    """The answer; None when Redis refuses to give it to this user."""
+    try:
+        return ask()
+    except redis.ResponseError:
+        return None
+
+
+def _room(
+    state: _RedisState | None, projection: Mapping[str, Any] | None, writer: WriterSettings, settings: Settings
+) -> Iterator[str]:
+    """What memory a writer's Redis has, and what of it is needed, as far as that is known."""
+    if state is not None and state.max_memory:
+        free = max(0, state.max_memory - state.used_memory)
+        yield redis_warnings.holds(free, settings.layout_of(writer), settings.ttl)
+    if projection is not None:
+        yield f"gets {redis_warnings.rate(projection['rate'])} now and {redis_warnings.need(projection)} for them"
+
+
+def _redis_warnings(state: _RedisState | None, projection: Mapping[str, Any] | None) -> list[str]:
+    """What could make a writer's Redis lose records, by what is known."""
+    told = [redis_warnings.memory(projection)]
+    if state is not None:
+        told.append(redis_warnings.eviction(state.policy, state.max_memory))
+        told.append(redis_warnings.clock(state.ahead_us, state.round_trip_us))
+    return [text for text in told if text]
+
+
+def _projections(settings: Settings) -> dict[str, Mapping[str, Any] | None]:
+    """By writer, what the records that it stores now will need; empty when no router answers."""
+    endpoint = settings.endpoint("control")
+    try:
+        if endpoint.startswith("ipc://") and not Path(endpoint.removeprefix("ipc://")).exists():
+            return {}  # at once, as none has run here
+        with ControlClient(endpoint, min(settings.control.timeout, _ROUTER_TIMEOUT_S)) as client:
+            return {name: writer["projection"] for name, writer in client.status()["writers"].items()}
+    except (ControlError, ControlTimeoutError, CannotRunError, OSError):
+        return {}

@@ -2,10 +2,12 @@
 
 import ipaddress
 from collections.abc import Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Self, TypeVar
+
+from tapfan.reader.query import FLAG_LETTERS, Query
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-FLAGS = "FSRPAUEC"  # bit 0 to 7
 _NETWORK_VALID = 'an address or a network such as "203.0.113.7", "10.0.0.0/8" or "2001:db8::/32"'
 _MAPPED_BITS = 96
 _MAX_PORT = 65_535
@@ -32,7 +34,7 @@ def _network(option: str, text: str) -> Network:
     return network
 
 
-def port(text: str | None) -> int | None:
+def port_number(text: str | None) -> int | None:
     """A TCP port. Raises ValueError, saying what is valid."""
     return None if text is None else _number("--port", text, _MAX_PORT)
 
@@ -50,16 +52,16 @@ def _number(option: str, text: str, most: int | None) -> int:
     return number
 
 
-def flags(text: str | None) -> int:
+def flag_bits(text: str | None) -> int:
     """The TCP flags whose letters these are, as bits. Raises ValueError, saying what is valid."""
     if text is None:
         return 0
     letters = text.upper()
-    if not letters or not set(letters) <= set(FLAGS):
+    if not letters or not text.isascii() or not set(letters) <= set(FLAG_LETTERS):
         raise ValueError(
             f"--flags {text!r}: must be letters of F(IN), S(YN), R(ST), P(SH), A(CK), U(RG), E(CE), C(WR), such as SA"
         )
-    return sum(1 << FLAGS.index(letter) for letter in set(letters))
+    return sum(1 << FLAG_LETTERS.index(letter) for letter in set(letters))
 
 
 def choice(option: str, text: str, valid: Sequence[Word]) -> Word:
@@ -68,3 +70,26 @@ def choice(option: str, text: str, valid: Sequence[Word]) -> Word:
         if text == word:
             return word
     raise ValueError(f"{option} {text!r}: must be {', '.join(valid[:-1])} or {valid[-1]}")
+
+
+@dataclass(frozen=True)
+class Filters:
+    """The options that choose records, apart from when they were captured."""
+
+    sources: tuple[Network, ...]
+    destinations: tuple[Network, ...]
+    port: int | None
+    flags: int
+
+    @classmethod
+    def read(
+        cls, source: Sequence[str] | None, destination: Sequence[str] | None, port: str | None, flags: str | None
+    ) -> Self:
+        """From what was typed. Raises ValueError, naming the option that is bad and what is valid."""
+        return cls(
+            networks("--source", source), networks("--destination", destination), port_number(port), flag_bits(flags)
+        )
+
+    def query(self, since_ns: int | None = None, until_ns: int | None = None) -> Query:
+        """Of what was captured in that time."""
+        return Query(since_ns, until_ns, self.sources, self.destinations, self.port, self.flags)

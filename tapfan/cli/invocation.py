@@ -33,8 +33,8 @@ def fail(message: str, code: int) -> NoReturn:
 
 
 def warn(message: str) -> None:
-    """Say what the user should know though the command goes on."""
-    typer.echo(f"tapfan: warning: {printable(message)}", err=True)
+    """Say what the user should know though it does not end the command."""
+    typer.echo(f"tapfan: warning: {message}", err=True)
 
 
 def printable(text: str) -> str:

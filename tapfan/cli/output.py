@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Literal
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from tapfan.batch import Column, Records, widened
 from tapfan.cli.aligned import Aligned
-from tapfan.cli.filters import FLAGS
 from tapfan.endpoints import IPV4_MAPPED_PREFIX, address_text
+from tapfan.reader.query import FLAG_TEXTS
 
 Form = Literal["table", "json", "csv"]
 FORMS: tuple[Form, ...] = ("table", "json", "csv")
@@ -19,7 +19,7 @@ Writer = Callable[[Records], str]  # the text of the next records, with what goe
 
 _NS_A_S = 1_000_000_000
 _NS_A_MS = 1_000_000
-_FLAG_TEXTS = ["".join(letter for bit, letter in enumerate(FLAGS) if value >> bit & 1) for value in range(256)]
+_DAY = "%Y-%m-%d"
 _WIDTHS = (12, 21, 21, 5, 8)  # of the table's columns for IPv4, so that its first rows have those of all others
 
 
@@ -36,9 +36,10 @@ def seconds(timestamp_ns: int) -> str:
     return f"{digits[:-9]}.{digits[-9:]}"
 
 
-def local_time(timestamp_ns: int) -> str:
-    """A timestamp as local time of day with milliseconds; with the day before it when that is not today."""
-    return _local_time(timestamp_ns, _today())
+def local_times(timestamps_ns: Sequence[int]) -> list[str]:
+    """Timestamps as local time of day, to the second; with the day before it where that is not today."""
+    today = time.strftime(_DAY)
+    return [_local_time(timestamp // _NS_A_S, today) for timestamp in timestamps_ns]
 
 
 def socket_text(address: str, port: int) -> str:
@@ -46,19 +47,10 @@ def socket_text(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-def _today() -> str:
-    return time.strftime("%m-%d")
-
-
-def _local_time(timestamp_ns: int, today: str) -> str:
-    second, rest = divmod(timestamp_ns, _NS_A_S)
-    return f"{_local_second(second, today)}.{rest // _NS_A_MS:03}"
-
-
 @lru_cache(maxsize=4096)
-def _local_second(second: int, today: str) -> str:
-    day, time_of_day = time.strftime("%m-%d %H:%M:%S", time.localtime(second)).split(" ")
-    return time_of_day if day == today else f"{day} {time_of_day}"
+def _local_time(second: int, today: str) -> str:
+    day, time_of_day = time.strftime(f"{_DAY} %H:%M:%S", time.localtime(second)).split(" ")
+    return time_of_day if day == today else f"{day[5:]} {time_of_day}"
 
 
 @lru_cache(maxsize=65_536)
@@ -74,7 +66,7 @@ def _addresses(column: Column) -> list[str]:
 
 
 def _flags(column: Column) -> list[str]:
-    return [_FLAG_TEXTS[value] for value in column.tolist()]
+    return [FLAG_TEXTS[value] for value in column.tolist()]
 
 
 def _fields(records: Records) -> Iterator[tuple[int, str, int, str, int, str, int]]:
@@ -118,9 +110,10 @@ class _TableWriter:
         self._table = Aligned("time", "source", "destination", "flags", ">segments", widths=_WIDTHS)
 
     def __call__(self, records: Records) -> str:
-        today = _today()
+        timestamps = records.timestamp.tolist()
+        times = zip(local_times(timestamps), timestamps, strict=True)
         lines = self._table.lines(
-            [_local_time(timestamp, today) for timestamp in records.timestamp.tolist()],
+            [f"{to_the_second}.{timestamp // _NS_A_MS % 1000:03}" for to_the_second, timestamp in times],
             list(map(socket_text, _addresses(records.source), records.source_port.tolist())),
             list(map(socket_text, _addresses(records.destination), records.destination_port.tolist())),
             [flags or "-" for flags in _flags(records.flags)],

@@ -4,35 +4,36 @@ import json
 from collections.abc import Mapping, Sequence
 
 from tapfan.cli.aligned import Aligned
-from tapfan.cli.output import local_time, seconds
+from tapfan.cli.output import local_times, seconds
 from tapfan.reader import By, Ranking
 
 BY: tuple[By, ...] = ("source", "destination", "pair", "port")
 
 
-def table(ranking: Ranking, by: By, window: str) -> list[str]:
-    """The table's lines, and one with what they are of; `window`: when, in words."""
-    if not ranking.talkers:
-        return [f"no packets {window}"]
-    titles = ("source", "destination") if by == "pair" else (by,)
-    rows = Aligned(*titles, ">packets", ">share", "first seen", "last seen")
+def rows(ranking: Ranking, by: By) -> list[str]:
+    """The lines of the table, those with the most packets first; none without talkers."""
     talkers = ranking.talkers
-    lines = rows.lines(
+    if not talkers:
+        return []
+    titles = ("source", "destination") if by == "pair" else (by,)
+    return Aligned(*titles, ">packets", ">share", "first seen", "last seen").lines(
         *zip(*(talker.key for talker in talkers), strict=True),
         [f"{talker.packets:,}" for talker in talkers],
         [f"{talker.share:.1%}" for talker in talkers],
-        [local_time(talker.first_ns) for talker in talkers],
-        [local_time(talker.last_ns) for talker in talkers],
+        local_times([talker.first_ns for talker in talkers]),
+        local_times([talker.last_ns for talker in talkers]),
     )
-    keys = _counted(ranking.keys, by)
-    some = keys if len(talkers) == ranking.keys else f"{len(talkers):,} of {keys}"
-    return [*lines, f"{some}, {_counted(ranking.total, 'packet')} {window}"]
+
+
+def summary(ranking: Ranking, by: By, window: str) -> str:
+    """One line: how many there are in all, and when; `window`: that in words."""
+    return f"{_counted(ranking.total, 'packet')} of {_counted(ranking.keys, by)} {window}"
 
 
 def as_json(ranking: Ranking, by: By, problems: Sequence[str], skipped: Mapping[str, int]) -> str:
-    """One line: {"by", "packets", "keys", "talkers": [{…, "packets", "share", "first", "last"}], "problems", "skipped"}.
+    """One line: {"by", "packets", "keys", "talkers": [talker], "problems": [text], "skipped": {reason: count}}.
 
-    A talker has "source", "destination", both or "port"; times are seconds with nanoseconds.
+    A talker: {"source", "destination", both or "port"; "packets", "share", "first", "last"}, with times in seconds.
     """
     talkers = ",".join(
         f'{{{_key(talker.key, by)},"packets":{talker.packets},"share":{json.dumps(talker.share)},'

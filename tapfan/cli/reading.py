@@ -4,23 +4,23 @@ import select
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
+from contextlib import contextmanager, suppress
 
 import typer
 
 from tapfan.batch import Records
-from tapfan.cli import filters, output, ranking, watching
-from tapfan.cli.invocation import Config, Json, OutputClosedError, fail, settings_of, warn, write
+from tapfan.cli import filters, options, output, ranking, watching
+from tapfan.cli.filters import Filters
+from tapfan.cli.invocation import Config, Json, OutputClosedError, fail, printable, settings_of, warn, write
+from tapfan.cli.lacking import lacking
 from tapfan.cli.moments import Window
 from tapfan.program import EXIT_FAILED, EXIT_USAGE
-from tapfan.reader import By, Query, Reader, ReaderError
+from tapfan.reader import Query, Reader, ReaderError
 from tapfan.settings import Settings
 from tapfan.stopping import stop_on_signals
 
 EXIT_PARTIAL = 3
+_POLL_S = 0.2  # how long Ctrl-C, or the end of who reads the output, may go unnoticed
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 EXIT_CODES = (
     "Exit codes: 0 done, 1 no Redis answers, 2 a bad argument or configuration, "
@@ -28,79 +28,32 @@ EXIT_CODES = (
 )
 ENDLESS_EXIT_CODES = "Exit codes: 0 ended by Ctrl-C, 1 no Redis answers, 2 a bad argument or configuration."
 
-Last = Annotated[str | None, typer.Option(metavar="DURATION", help="Captured in the last 60s, 5m, 1h30m …")]
-Since = Annotated[
-    str | None,
-    typer.Option(metavar="MOMENT", help="Captured then or later: 2026-11-26T14:03:05, 1795698185.25, or 5m (ago)."),
-]
-Until = Annotated[str | None, typer.Option(metavar="MOMENT", help="Captured before then.")]
-Sources = Annotated[
-    list[str] | None,
-    typer.Option("--source", metavar="CIDR", help="From this address or network; of several, from any of them."),
-]
-Destinations = Annotated[
-    list[str] | None,
-    typer.Option("--destination", metavar="CIDR", help="To this address or network; of several, to any of them."),
-]
-Port = Annotated[str | None, typer.Option(metavar="PORT", help="From or to this port.")]
-Flags = Annotated[
-    str | None, typer.Option(metavar="LETTERS", help="With all these TCP flags, of FSRPAUEC: SA is SYN and ACK.")
-]
-Limit = Annotated[str | None, typer.Option(metavar="N", help="Only the first N, in time order.")]
-Format = Annotated[
-    str | None,
-    typer.Option(
-        "--format", metavar="table|json|csv", help="Default: a table on a terminal, JSON lines for a file or pipe."
-    ),
-]
-
-
-@dataclass(frozen=True)
-class _Filters:
-    """The options that choose records, apart from when they were captured."""
-
-    sources: tuple[filters.Network, ...]
-    destinations: tuple[filters.Network, ...]
-    port: int | None
-    flags: int
-
-    @classmethod
-    def read(
-        cls, source: list[str] | None, destination: list[str] | None, port: str | None, flags: str | None
-    ) -> "_Filters":
-        """Raises ValueError, naming the option that is bad and what is valid."""
-        return cls(
-            filters.networks("--source", source),
-            filters.networks("--destination", destination),
-            filters.port(port),
-            filters.flags(flags),
-        )
-
-    def query(self, since_ns: int | None = None, until_ns: int | None = None) -> Query:
-        return Query(since_ns, until_ns, self.sources, self.destinations, self.port, self.flags)
-
 
 def query(
-    last: Last = None,
-    since: Since = None,
-    until: Until = None,
-    source: Sources = None,
-    destination: Destinations = None,
-    port: Port = None,
-    flags: Flags = None,
-    limit: Limit = None,
-    form: Format = None,
+    *,
+    last: options.Last = None,
+    since: options.Since = None,
+    until: options.Until = None,
+    source: options.Sources = None,
+    destination: options.Destinations = None,
+    port: options.Port = None,
+    flags: options.Flags = None,
+    limit: options.Limit = None,
+    form: options.Form = None,
     config: Config = None,
 ) -> None:
-    """Show the records stored, in time order: those of the last `ttl`, unless told otherwise."""
+    """Show the records in time order: those of the last `ttl`.
+
+    Or of another time (--last, or --since and --until), and of those, the ones to which all other options apply.
+    """
     settings = settings_of(config)
     with _usage():
-        chosen = _Filters.read(source, destination, port, flags)
+        chosen = Filters.read(source, destination, port, flags)
         bounds = Window(settings.ttl, last, since, until).bounds(time.time_ns())
         most = filters.count("--limit", limit)
         text = output.writer(_form(form))
     with _reader(settings) as reader:
-        try:
+        with suppress(OutputClosedError):
             shown = 0
             for records in reader.batches(chosen.query(*bounds)):
                 part = records if most is None else records[: most - shown]
@@ -110,67 +63,91 @@ def query(
                     break
             if not shown:
                 write(text(Records.empty()))
-        except OutputClosedError:
-            pass
         _end(reader)
 
 
 def top(
-    by: Annotated[
-        str, typer.Option(metavar="source|destination|pair|port", help="Whom to count; port: the destination's.")
-    ] = "source",
-    last: Last = None,
-    since: Since = None,
-    until: Until = None,
-    number: Annotated[str, typer.Option("-n", metavar="N", help="How many to show.")] = "20",
-    watch: Annotated[bool, typer.Option("--watch", help="Show it anew every 2 s, until Ctrl-C.")] = False,
-    source: Sources = None,
-    destination: Destinations = None,
-    port: Port = None,
-    flags: Flags = None,
+    *,
+    by: options.By = "source",
+    last: options.Last = None,
+    since: options.Since = None,
+    until: options.Until = None,
+    number: options.Number = "20",
+    watch: options.Watch = False,
+    source: options.Sources = None,
+    destination: options.Destinations = None,
+    port: options.Port = None,
+    flags: options.Flags = None,
     as_json: Json = False,
     config: Config = None,
 ) -> None:
-    """Show who sent most packets: in the last `ttl`, unless told otherwise."""
+    """Show who had most packets in the last `ttl`.
+
+    Or in another time (--last, or --since and --until), and of those packets to which all other options apply.
+    """
     settings = settings_of(config)
     with _usage():
-        chosen = _Filters.read(source, destination, port, flags)
+        chosen = Filters.read(source, destination, port, flags)
         window = Window(settings.ttl, last, since, until)
         window.bounds(time.time_ns())
         most = filters.count("-n", number) or 0
         kind = filters.choice("--by", by, ranking.BY)
         if watch and as_json:
-            raise ValueError("--watch: shows tables; without it, --json prints JSON")
+            raise ValueError("--watch: shows tables; leave out --json, or call it again and again")
+
+    def asked() -> Query:
+        return chosen.query(*window.bounds(time.time_ns()))
+
     with _reader(settings) as reader:
-        try:
+        with suppress(OutputClosedError):
             if watch:
-                watching.watch(reader, lambda: chosen.query(*window.bounds(time.time_ns())), kind, most, str(window))
+                watching.watch(reader, asked, kind, most, str(window))
                 return
-            found = reader.top(chosen.query(*window.bounds(time.time_ns())), kind, most)
+            found = reader.top(asked(), kind, most)
             if as_json:
-                write(ranking.as_json(found, kind, reader.problems, reader.skipped) + "\n")
+                shown = [ranking.as_json(found, kind, reader.problems, reader.skipped)]
             else:
-                write("\n".join((*ranking.table(found, kind, str(window)), "")))
-        except OutputClosedError:
-            pass
+                shown = [*ranking.rows(found, kind), ranking.summary(found, kind, str(window))]
+            write("".join(f"{line}\n" for line in shown))
         _end(reader)
 
 
 def follow(
-    source: Sources = None,
-    destination: Destinations = None,
-    port: Port = None,
-    flags: Flags = None,
-    form: Format = None,
+    *,
+    source: options.Sources = None,
+    destination: options.Destinations = None,
+    port: options.Port = None,
+    flags: options.Flags = None,
+    form: options.Form = None,
     config: Config = None,
 ) -> None:
     """Show records as they are stored, until Ctrl-C."""
     settings = settings_of(config)
     with _usage():
-        chosen = _Filters.read(source, destination, port, flags)
+        chosen = Filters.read(source, destination, port, flags)
         text = output.writer(_form(form))
-    with stop_on_signals() as stop, _reader(settings) as reader:
-        ...
+    with stop_on_signals() as stop, _reader(settings) as reader, suppress(OutputClosedError):
+        told: list[str] = []
+        for records in reader.follow(chosen.query(), lambda: bool(stop), _POLL_S):
+            write(text(records))
+            problems = reader.problems
+            for problem in problems:
+                if problem not in told:
+                    warn(printable(problem))
+            if told and not problems:
+                typer.echo("tapfan: every Redis answers again", err=True)
+            told = problems
+            if _is_closed():
+                break
+        for line in lacking(reader)[len(told):]:
+            warn(line)
+
+
+def _is_closed() -> bool:
+    """Whether whoever read the output has gone, which a write would tell with the next record only."""
+    poll = select.poll()
+    poll.register(sys.stdout, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _form(given: str | None) -> output.Form:
@@ -195,17 +172,13 @@ def _reader(settings: Settings) -> Iterator[Reader]:
         with Reader(settings) as reader:
             yield reader
     except ReaderError as error:
-        fail(str(error), EXIT_FAILED)
+        fail(printable(str(error)), EXIT_FAILED)
     except KeyboardInterrupt as error:
         raise typer.Exit(EXIT_INTERRUPTED) from error
 
 
 def _end(reader: Reader) -> None:
     """Say what the answer lacks, and end the command."""
-    for problem in reader.problems:
+    for problem in lacking(reader):
         warn(problem)
-    if reader.skipped:
-        total = sum(reader.skipped.values())
-        reasons = ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in reader.skipped.items())
-        warn(f"skipped {total:,} {'key that is' if total == 1 else 'keys that are'} not ours: {reasons}")
     raise typer.Exit(EXIT_PARTIAL if reader.problems else 0)

@@ -6,6 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from tapfan import redis_warnings
+
 _LISTENER_REASONS = {
     "spooling": "more is not stored yet than its window holds, the rest waits in its spool on disk; see the writers",
     "absent": "reports no more; see `supervisorctl status`",
@@ -35,6 +37,7 @@ def status(result: Mapping[str, Any], console: Console) -> None:
         if writer["health"] != "up":
             reason = writer["reason"] or "reports no more; see `supervisorctl status`"
             console.print(f"{name} ({writer['redis']}) is {writer['health']}: {reason}", soft_wrap=True)
+    _print_memory(result["writers"], console)
     console.print()
     columns = ("captured", "stored", "in_flight", "spooled", "lost", "kernel_drops")
     titles = (">" + column.replace("_", "\n") for column in columns)  # in two lines, to fit into 80 columns
@@ -79,8 +82,21 @@ def check(result: Mapping[str, Any], console: Console) -> None:
     console.print(table)
     for note in result["notes"]:
         console.print(f"note: {note}", soft_wrap=True)
+    for warning in result["warnings"]:
+        console.print(f"warning: {warning}", soft_wrap=True)
     if not result["problems"]:
         console.print("the configuration is valid")
+
+
+def _print_memory(writers: Mapping[str, Any], console: Console) -> None:
+    """What the records will need in each Redis, and what could make it lose some."""
+    projections = {name: writer["projection"] for name, writer in writers.items() if writer["projection"]}
+    if projections:
+        needs = ", ".join(f"{name} {redis_warnings.need(projection)}" for name, projection in projections.items())
+        console.print(f"memory: {needs}", soft_wrap=True)
+    for name, writer in writers.items():
+        for text in writer["warnings"]:
+            console.print(f"warning: {name} ({writer['redis']}): {text}", soft_wrap=True)
 
 
 def _skipped(name: str, packets: Mapping[str, Any]) -> str:

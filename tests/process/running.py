@@ -53,7 +53,7 @@ class Programs:
     A name such as `listener-second` is that of one more listener, of the same configuration, that serves nobody.
     `listener`, `top`: what to put into the configuration's [listener] and before all sections; `weights`: the
     writers; `netns`: the network namespace that the listener runs in; `durable`: with Redis servers that lose nothing
-    when they are killed.
+    when they are killed; `given`: what else to put into a writer's section, of those whose Redis the test itself runs.
     """
 
     def __init__(
@@ -63,13 +63,16 @@ class Programs:
         top: Mapping[str, Any] | None = None,
         weights: Mapping[str, float] | None = None,
         netns: str | None = None,
+        *,
         durable: bool = False,
+        given: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self.folder = folder
         self.run_dir = folder / "run"
         self.run_dir.mkdir(mode=0o700, exist_ok=True)
         self.port = free_port()
-        self.redis_ports = {name: free_port() for name in weights or {"a": 30, "b": 70}}
+        self._writers = weights or {"a": 30, "b": 70}
+        self.redis_ports = {name: free_port() for name in self._writers if name not in (given or {})}
         self.config = folder / "tapfan.toml"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._ready_before: dict[str, int] = {}  # how often a program had said so before its last start
@@ -79,16 +82,17 @@ class Programs:
         options = {"listen": [f"127.0.0.1:{self.port}"], "source": "accept"} | dict(listener or {})
         sections = [f"{key} = {json.dumps(value)}" for key, value in (top or {}).items()]
         sections += ["[listener]", *(f"{key} = {json.dumps(value)}" for key, value in options.items())]
-        for name, weight in (weights or {"a": 30, "b": 70}).items():
-            url = f"redis://127.0.0.1:{self.redis_ports[name]}/0"
-            sections += ["[[writers]]", f'name = "{name}"', f'redis = "{url}"', f"weight = {weight}"]
+        for name, weight in self._writers.items():
+            redis_keys = {"redis": f"redis://127.0.0.1:{self.redis_ports[name]}/0"} if name in self.redis_ports else {}
+            keys = {"name": name, "weight": weight} | redis_keys | dict((given or {}).get(name, {}))
+            sections += ["[[writers]]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
         self.config.write_text("\n".join(sections) + "\n", encoding="utf-8")
 
     @property
     def names(self) -> list[str]:
         """All programs, in the order of starting."""
         redises = [f"redis-{name}" for name in self.redis_ports]
-        return [*redises, "router", *(f"writer-{name}" for name in self.redis_ports), "listener"]
+        return [*redises, "router", *(f"writer-{name}" for name in self._writers), "listener"]
 
     def start(self, *names: str, under: Sequence[str] = ()) -> None:
         """Start programs, all of them when none is named; `under`: a command that becomes them."""

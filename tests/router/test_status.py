@@ -6,7 +6,7 @@ import pytest
 
 from router.house import REPORT_PERIOD_S
 from router.status import status
-from tapfan.messages import PacketCounts
+from tapfan.messages import PacketCounts, Projection
 from tests.router.housing import FALL, a_house, a_listener_report, a_writer_report, stored, with_a_stream
 from tests.router.sharing import STREAM, a_batch
 
@@ -108,7 +108,14 @@ def test_the_status_is_as_the_design_says() -> None:
     house.take_batch(a_batch(0, 1000))
     house.take_stored(stored("a", 0, 300), 0.0)
     house.take_stored(stored("b", 0, 690, 10), 0.0)
-    house.take_writer_report(a_writer_report("a", round_trip_us=250, used_memory=1_000, max_memory=4_000), b"")
+    projection = Projection(rate=30.0, bytes_a_record=310.5, needed=2_794_500, available=3_000)
+    memory: dict[str, Any] = {
+        "used_memory": 1_000,
+        "max_memory": 4_000,
+        "projection": projection,
+        "warnings": ["its clock is off"],
+    }
+    house.take_writer_report(a_writer_report("a", round_trip_us=250, **memory), b"")
     house.change_weights({"weights": {"a": 10}})
     observed = {name: dict.fromkeys(("10s", "1m", "5m"), part) for name, part in (("a", 0.30303), ("b", 0.69697))}
     assert status(house, 0.0) == {
@@ -126,6 +133,8 @@ def test_the_status_is_as_the_design_says() -> None:
                 "round_trip_ms": 0.25,
                 "used_memory": 1_000,
                 "max_memory": 4_000,
+                "projection": {"rate": 30.0, "bytes_a_record": 310.5, "needed": 2_794_500, "available": 3_000},
+                "warnings": ["its clock is off"],
                 "stored": 300,
                 "in_flight": 0,
             },
@@ -141,6 +150,8 @@ def test_the_status_is_as_the_design_says() -> None:
                 "round_trip_ms": None,
                 "used_memory": None,
                 "max_memory": None,
+                "projection": None,
+                "warnings": [],
                 "stored": 690,
                 "in_flight": 0,
             },

@@ -1,17 +1,23 @@
 """`tapfan check`: what would run, and what stands in its way; Redis is a thread that speaks its protocol."""
 
+import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, BinaryIO
 
 import pytest
 
+from tapfan.cli import checks
 from tapfan.cli.checks import check
 from tapfan.settings import load
+from tests.tapfan.answering import answering
 from tests.tapfan.conftest import WRITERS, Configure
+from tests.writers.servers import Server
 
 _ACCEPT_S = 10.0
 
@@ -53,8 +59,10 @@ def _command(stream: BinaryIO) -> str:
 
 
 def _version(version: str) -> Reply:
+    """Of a Redis that tells no more than its version."""
     text = f"# Server\r\nredis_version:{version}\r\n".encode()
-    return lambda command: b"$%d\r\n%s\r\n" % (len(text), text) if command == "INFO" else b"+OK\r\n"
+    answers = {"INFO": b"$%d\r\n%s\r\n" % (len(text), text), "TIME": b"-NOPERM this user has no permissions\r\n"}
+    return lambda command: answers.get(command, b"+OK\r\n")
 
 
 def _closed_port() -> int:
@@ -144,6 +152,112 @@ def test_a_password_file_that_is_not_there_is_told(configure: Configure) -> None
     writer = '[[writers]]\nname = "a"\nredis = "redis://127.0.0.1:1/0"\nweight = 30\npassword_file = "absent"\n'
     result = _check(configure, writers=writer)
     assert "absent" in "".join(result["notes"] + result["problems"])
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A real Redis server."""
+    with closing(Server(tmp_path / "redis")) as started:
+        yield started
+
+
+def _url(server: Server) -> str:
+    return f"unix://{server.path}?db=0"
+
+
+def test_a_redis_without_a_bound_and_whose_clock_is_right_gives_no_warning(
+    configure: Configure, server: Server
+) -> None:
+    result = _check(configure, redis=_url(server))
+    assert result["warnings"] == []
+    (note,) = result["notes"]
+    assert note.startswith(f"{_url(server)} answers: Redis ")
+
+
+@pytest.mark.parametrize(
+    ("layout", "typical", "policy"), [("record", 310, "noeviction"), ("block", 20, "noeviction"), ("record", 310, "")]
+)
+def test_free_memory_is_told_as_the_rate_that_it_holds(
+    configure: Configure, server: Server, layout: str, typical: int, policy: str
+) -> None:
+    server.configure(maxmemory=2**30, maxmemory_policy=policy or "allkeys-lru")
+    writers = f'[[writers]]\nname = "a"\nredis = "{_url(server)}"\nweight = 30\nlayout = "{layout}"\n'
+    result = _check(configure, writers=writers)
+    _, note = result["notes"]
+    free = 2**30 - int(server.client.info("memory")["used_memory"])
+    told = re.fullmatch(r"unix://.* has (\S+) MiB of its maxmemory free, which hold about (\S+) records/s for 5m", note)
+    assert told
+    assert float(told[1].replace(",", "")) == pytest.approx(free / 2**20, rel=0.01)
+    assert float(told[2].replace(",", "")) == pytest.approx(free / typical / 300, rel=0.01)
+    warnings = [text for text in result["warnings"] if "maxmemory-policy allkeys-lru evicts records" in text]
+    assert warnings == result["warnings"]
+    assert len(warnings) == (not policy)
+    assert all(text.startswith(f"{_url(server)}: its ") for text in warnings)
+
+
+def test_memory_that_is_used_up_holds_nothing(configure: Configure, server: Server) -> None:
+    server.configure(maxmemory=1)
+    assert " has 0 B of its maxmemory free, " in _check(configure, redis=_url(server))["notes"][1]
+
+
+@pytest.mark.parametrize(("ahead_s", "text"), [(-7200, "7,200.0 s behind"), (3, "3.0 s ahead of")])
+def test_a_clock_that_is_off_is_a_warning(
+    configure: Configure, server: Server, monkeypatch: pytest.MonkeyPatch, ahead_s: int, text: str
+) -> None:
+    """Ours is the one that is off here."""
+    usual = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: usual() - ahead_s * 10**9)
+    (warning,) = _check(configure, redis=_url(server))["warnings"]
+    assert warning.startswith(f"{_url(server)}: its clock is {text} this host's")
+
+
+def test_what_a_user_may_not_ask_for_is_not_told(configure: Configure, server: Server) -> None:
+    server.configure(maxmemory=1, maxmemory_policy="allkeys-lru")
+    server.run("ACL", "SETUSER", "tap", "on", ">hunter2", "~tcp:*", "+set", "+client", "+info|server")
+    result = _check(configure, redis=f"unix://tap:hunter2@{server.path}")
+    assert (len(result["notes"]), result["warnings"], result["problems"]) == (1, [], [])
+    assert "answers: Redis" in result["notes"][0]
+
+
+@pytest.mark.parametrize(
+    ("projection", "note", "warned"),
+    [
+        (
+            {"needed": 2**30, "available": 2**31},
+            "gets 12,000 records/s now and needs 1.0 GiB of 2.0 GiB for them",
+            False,
+        ),
+        (
+            {"needed": 2**31, "available": 2**30},
+            "gets 12,000 records/s now and needs 2.0 GiB of 1.0 GiB for them",
+            True,
+        ),
+        ({"needed": 2**30, "available": None}, "gets 12,000 records/s now and needs 1.0 GiB for them", False),
+        (None, None, False),
+    ],
+)
+def test_what_a_router_that_runs_knows_of_the_load_is_told(
+    configure: Configure, tmp_path: Path, projection: dict[str, Any] | None, note: str | None, warned: bool
+) -> None:
+    told = projection and {"rate": 12_000.0, "bytes_a_record": 300.0} | projection
+    reply = {"ok": True, "result": {"writers": {"a": {"projection": told}, "gone": {"projection": None}}}}
+    (tmp_path / "run").mkdir()
+    with answering(f"ipc://{tmp_path}/run/control.ipc", lambda _: reply):
+        result = _check(configure)
+    assert any(text.endswith(f"/0 {note}") for text in result["notes"]) == (note is not None)
+    assert [": needs 2.0 GiB for 12,000 records/s" in text for text in result["warnings"]] == [True] * warned
+
+
+@pytest.mark.parametrize("reply", [None, {"ok": False, "error": {"code": "internal", "message": "a fault"}}])
+def test_a_router_that_does_not_answer_is_none(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reply: dict[str, Any] | None
+) -> None:
+    monkeypatch.setattr(checks, "_ROUTER_TIMEOUT_S", 0.1)
+    (tmp_path / "run").mkdir()
+    with answering(f"ipc://{tmp_path}/run/control.ipc", lambda _: reply) as requests:
+        result = _check(configure)
+        assert [request["command"] for request in requests] == ["status"]
+    assert (len(result["notes"]), result["warnings"], result["problems"]) == (1, [], [])
 
 
 @pytest.mark.parametrize(

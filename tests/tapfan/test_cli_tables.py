@@ -22,6 +22,8 @@ def _writer(**changes: Any) -> dict[str, Any]:
         "state": "ready",
         "health": "up",
         "reason": "",
+        "projection": None,
+        "warnings": [],
         "stored": 296_296_296,
         "in_flight": 150_000,
     }
@@ -155,6 +157,19 @@ def test_a_writer_that_is_not_up_says_why(writer: dict[str, Any], line: str) -> 
     assert line in _lines(tables.status, _status(writers={"a": writer}))
 
 
+def test_what_the_records_need_and_what_could_lose_some_is_told_below_the_writers() -> None:
+    needs = {"rate": 12_000.0, "bytes_a_record": 310.0, "needed": 1_288_490_189, "available": 2**31}
+    writers = {"a": _writer(projection=needs), "b": _writer(), "c": _writer(projection=needs | {"available": None})}
+    writers["c"]["warnings"] = ["its clock is off", "its [policy] evicts"]
+    lines = _lines(tables.status, _status(writers=writers), width=40)
+    assert lines[4:8] == [
+        "memory: a needs 1.2 GiB of 2.0 GiB, c needs 1.2 GiB",
+        "warning: c (redis://127.0.0.1:7101/0): its clock is off",
+        "warning: c (redis://127.0.0.1:7101/0): its [policy] evicts",
+        "",
+    ]
+
+
 def test_without_a_listener_the_status_says_so() -> None:
     assert "no listener has reported yet" in _lines(tables.status, _status(listeners={}))
 
@@ -187,10 +202,13 @@ def test_weights_are_shown_beside_those_of_the_configuration() -> None:
 @pytest.mark.parametrize(("problems", "verdict"), [([], ["the configuration is valid"]), (["no such interface"], [])])
 def test_a_check_says_that_all_is_valid_only_when_it_is(problems: list[str], verdict: list[str]) -> None:
     processes = [{"command": "python -m router", "does": "splits by weight"}]
-    lines = _lines(tables.check, {"processes": processes, "notes": ["a note"], "problems": problems})
+    lines = _lines(
+        tables.check, {"processes": processes, "notes": ["a note"], "warnings": ["it evicts"], "problems": problems}
+    )
     assert [" ".join(line.split()) for line in lines] == [
         "process what it does",
         "python -m router splits by weight",
         "note: a note",
+        "warning: it evicts",
         *verdict,
     ]

@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from tapfan.losses import REASONS, Reason
 from tapfan.messages import (
     MAX_LEFTOVERS,
+    MAX_WARNINGS,
     Acknowledgement,
     Gap,
     ListenerReport,
     Mark,
     Message,
     PacketCounts,
+    Projection,
     Stored,
     WriterReport,
     read_message,
@@ -35,6 +37,10 @@ _PACKET_COUNTS = st.builds(
     kernel_drops=counts,
     ring_freezes=counts,
     skipped=st.dictionaries(st.sampled_from(SKIP_REASONS), counts),
+)
+_AMOUNTS = st.floats(min_value=0, allow_infinity=False, allow_nan=False)
+_PROJECTIONS = st.builds(
+    Projection, rate=_AMOUNTS, bytes_a_record=_AMOUNTS, needed=counts, available=st.none() | counts
 )
 texts = st.text(max_size=500)
 reasons: st.SearchStrategy[Reason] = st.sampled_from(REASONS)
@@ -90,6 +96,8 @@ messages: st.SearchStrategy[Message] = st.one_of(
         round_trip_us=st.none() | counts,
         used_memory=st.none() | counts,
         max_memory=st.none() | counts,
+        projection=st.none() | _PROJECTIONS,
+        warnings=st.lists(texts, max_size=MAX_WARNINGS),
         router=st.none() | epochs,
         expected=counts,
         mark=counts,

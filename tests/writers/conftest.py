@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tapfan.settings import Layout
 from tests.writers.servers import Server
 from tests.writers.storer import DEADLINE_S, ROUTER, ScriptedRedis, Start, Storer
 from writers import storing
@@ -41,9 +42,9 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     monkeypatch.setattr(storing, "_CHECK_PERIOD_S", 10 * DEADLINE_S)
     started: list[Storer] = []
 
-    def begin(*failures: str) -> Storer:
+    def begin(*failures: str, layout: Layout = "record") -> Storer:
         redis = ScriptedRedis(*failures)
-        started.append(Storer(Storing(redis, "record"), redis))
+        started.append(Storer(Storing(redis, layout), redis))
         started[-1].storing.want(ROUTER, 0)
         return started[-1]
 

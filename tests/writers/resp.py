@@ -13,6 +13,16 @@ Answer = Callable[[list[bytes]], list[bytes]]
 _DEADLINE_S = 20.0
 
 
+def commands_of(data: bytes) -> list[list[bytes]]:
+    """The commands, each with its arguments, that a client has sent."""
+    reader = hiredis.Reader()
+    reader.feed(data)
+    commands = []
+    while (command := reader.gets()) is not False:
+        commands.append(command)
+    return commands
+
+
 @contextmanager
 def serving(answer: Answer) -> Iterator[int]:
     """Serve one connection after the other; gives the port."""

@@ -8,11 +8,13 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import hiredis
 import numpy as np
 
 from tapfan.batch import COLUMNS, Batch, Records
+from tapfan.blocks import PREFIX, Block, unpack
 from tapfan.settings import WriterSettings
+from tapfan.wire import packed_batch
+from tests.writers.resp import commands_of
 from writers.commands import Commands
 from writers.layouts import Share
 from writers.store import Store, StoreError
@@ -41,6 +43,7 @@ class ScriptedRedis(Store):
         self.failures = deque(failures)  # of the next calls, "" for one that succeeds
         self.refused: set[int] = set()  # source ports whose records are refused
         self.stored: list[int] = []  # the source ports
+        self.blocks: list[Block] = []
         self.calls: list[str] = []  # "set", "check" or "trial", in order
         self.vitals = VITALS
         self.then: Callable[[], None] = lambda: None  # what happens during each call
@@ -58,10 +61,15 @@ class ScriptedRedis(Store):
         assert self.may_go_on.wait(DEADLINE_S)
         self.then()
         self._fail()
-        ports = _ports(commands)
+        sets = [(key, value) for _, key, value, *_ in commands_of(bytes(commands.data))]
+        assert len(sets) == commands.count
+        blocks = [unpack(key, value) for key, value in sets if key.startswith(PREFIX)]
+        ports = [json.loads(value)["sport"] for key, value in sets if not key.startswith(PREFIX)]
+        ports += [int(port) for block in blocks for port in block.records.source_port]
         if self.refused & set(ports):
             raise StoreError("refused")
         self.stored += ports
+        self.blocks += blocks
 
     def check(self, trial: bool = False) -> Vitals:
         """Pass, or fail."""
@@ -79,12 +87,6 @@ class ScriptedRedis(Store):
             raise StoreError(reason)
 
 
-def _ports(commands: Commands) -> list[int]:
-    reader = hiredis.Reader()
-    reader.feed(bytes(commands.data))
-    return [json.loads(reader.gets()[2])["sport"] for _ in range(commands.count)]
-
-
 @dataclass
 class Storer:
     """A Storing and what it has said so far."""
@@ -95,7 +97,7 @@ class Storer:
 
     def add(self, router: str, number: int, batch: Batch) -> None:
         """Have a share stored."""
-        self.storing.add(Share(router, number, round(TTL_S * 1000), batch))
+        self.storing.add(Share(router, number, round(TTL_S * 1000), packed_batch(batch)))
 
     def until(self, done: Callable[[list[Outcome]], bool]) -> list[Outcome]:
         """What was said, as soon as that is enough; the descriptor tells when there is more."""

@@ -1,8 +1,10 @@
 """The check of a Redis: whether it would take records, on a real one where that can be brought about."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import hiredis
 import pytest
 
 from tapfan.settings import WriterSettings
@@ -12,7 +14,7 @@ from tests.writers.servers import Server
 from writers import store
 from writers.commands import Commands
 from writers.store import Store, StoreError
-from writers.vitals import Vitals
+from writers.vitals import Vitals, read_vitals
 
 SECRET = "hunter2"
 _SET = b"*3\r\n$3\r\nSET\r\n$5\r\ntcp:1\r\n$1\r\nv\r\n"
@@ -50,6 +52,28 @@ def test_a_master_with_memory_left_is_healthy_and_tells_how_much(server: Server,
     assert vitals.used_memory is not None
     assert 10**5 < vitals.used_memory < 10**9
     assert vitals.max_memory == 10**9
+
+
+def test_it_tells_what_it_evicts_and_how_many_keys_expire(server: Server) -> None:
+    server.configure(maxmemory_policy="volatile-lfu")
+    assert (_checked(server.settings()).policy, _checked(server.settings()).expiring) == ("volatile-lfu", 0)
+    for database in (0, 3):
+        server.run("SELECT", str(database))
+        server.client.set("stays", 1)
+        server.client.set("goes", 1, ex=1000)
+    assert _checked(server.settings()).expiring == 2
+
+
+@pytest.mark.parametrize("ahead_s", [-90.0, -1.5, 0.0, 1.5])
+def test_it_tells_how_far_its_clock_is_ahead_of_ours(
+    server: Server, monkeypatch: pytest.MonkeyPatch, ahead_s: float
+) -> None:
+    """Ours is the one that is off here."""
+    usual = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: usual() - round(ahead_s * 1e9))
+    vitals = _checked(server.settings())
+    assert vitals.ahead_us is not None
+    assert abs(vitals.ahead_us - ahead_s * 1e6) <= vitals.round_trip_us
 
 
 def test_without_a_bound_its_memory_is_unlimited(server: Server) -> None:
@@ -109,8 +133,15 @@ def test_of_a_user_that_may_not_ask_it_is_known_only_that_it_reaches_redis(serve
     settings = WriterSettings(name="a", redis=f"unix://tap:{SECRET}@{server.path}", weight=1)
     for trial in (False, True):
         vitals = _checked(settings, trial)
-        assert (vitals.used_memory, vitals.max_memory) == (None, None)
+        assert vitals == Vitals(vitals.round_trip_us)
         assert vitals.round_trip_us > 0
+
+
+def test_of_a_user_that_may_ask_only_for_some_that_is_known(server: Server) -> None:
+    server.run("ACL", "SETUSER", "tap", "on", f">{SECRET}", "~tcp:*", "+set", "+client", "+info")
+    vitals = _checked(WriterSettings(name="a", redis=f"unix://tap:{SECRET}@{server.path}", weight=1))
+    assert vitals.used_memory
+    assert (vitals.policy, vitals.expiring, vitals.ahead_us) == ("noeviction", 0, None)
 
 
 def test_a_trial_leaves_no_key_that_anybody_sees(server: Server) -> None:
@@ -240,4 +271,33 @@ def test_what_a_real_redis_is_not_easily_brought_to_say(answer: resp.Answer, pro
 def test_what_redis_does_not_tell_is_none(answer: resp.Answer, used_memory: int | None) -> None:
     with resp.serving(answer) as port:
         vitals = _checked(WriterSettings(name="a", redis=f"redis://127.0.0.1:{port}", weight=1))
-    assert (vitals.used_memory, vitals.max_memory) == (used_memory, None)
+    assert vitals == Vitals(vitals.round_trip_us, used_memory)
+
+
+@pytest.mark.parametrize(
+    ("keyspace", "expiring"),
+    [
+        ("# Keyspace\r\n", 0),
+        ("# Keyspace\r\ndb0:keys=5,expires=3,avg_ttl=10\r\ndb12:keys=1,expires=1,avg_ttl=0,subexpiry=0\r\n", 4),
+        ("# Keyspace\r\ndb0:expires=many\r\ndb1:,=\r\ndbx:expires=9\r\n", 0),
+        ("db0:keys=5,expires=3\r\n", None),
+    ],
+)
+def test_keys_that_expire_are_those_of_all_databases(keyspace: str, expiring: int | None) -> None:
+    assert read_vitals([keyspace.encode(), None], 1, 0).expiring == expiring
+
+
+@pytest.mark.parametrize(
+    ("clock", "ahead_us"),
+    [
+        ([b"1700000000", b"250000"], 250_000),
+        ([b"1699999999", b"0"], -1_000_000),
+        ([b"1700000000"], None),
+        ([b"-1", b"0"], None),
+        ([1700000000, 0], None),
+        (b"1700000000", None),
+        (hiredis.ReplyError("ERR unknown command 'TIME'"), None),
+    ],
+)
+def test_a_clock_is_read_against_the_middle_of_the_round_trip(clock: object, ahead_us: int | None) -> None:
+    assert read_vitals([None, clock], 1, 1_700_000_000 * 10**9).ahead_us == ahead_us

@@ -21,6 +21,7 @@ from tests.writers.resp import serving
 from writers import store
 from writers.commands import Commands
 from writers.store import Store, StoreError, _expect, _read
+from writers.vitals import CHECK_REPLIES
 
 _OK = b"+OK\r\n"
 _INFO = b"$13\r\nrole:master\r\n\r\n"
@@ -234,10 +235,10 @@ def test_bytes_behind_the_last_reply_do_not_count_as_the_next_one() -> None:
 
 
 @pytest.mark.parametrize("answer", [b"-LOADING Redis is loading the dataset in memory\r\n", b"", b"+O", b"garbage"])
-@pytest.mark.parametrize("before", [0, 1, 2])
+@pytest.mark.parametrize("before", [0, 1, 2, 3])
 def test_a_check_tells_whether_redis_answers(answer: bytes, before: int) -> None:
     """All of what it asks."""
-    with serving(_as_scripted(*[_INFO] * (3 + before), answer)) as port:
+    with serving(_as_scripted(*[_INFO] * (CHECK_REPLIES + before), answer)) as port:
         connection = Store(_settings(port))
         connection.check()
         with pytest.raises(StoreError):
@@ -262,7 +263,7 @@ def test_a_trial_tells_whether_redis_takes_a_record(answer: bytes) -> None:
         connection.check()
         connection.check(trial=True)
         connection.close()
-    asked = [[b"INFO", section] for section in (b"replication", b"persistence", b"memory")]
+    asked = [[b"INFO", section] for section in (b"replication", b"persistence", b"memory", b"keyspace")] + [[b"TIME"]]
     trial = [b"SET", b"tcp:check", b"1", b"PXAT", b"1"]
     assert seen == [trial, *asked, trial, *asked]
 

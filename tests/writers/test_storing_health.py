@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from tapfan.wire import packed_batch
 from tests.process.running import wait_for
 from tests.writers.servers import Server
 from tests.writers.storer import (
@@ -205,7 +206,7 @@ def test_a_real_redis_that_becomes_a_replica_and_a_master_again_loses_nothing(se
         assert vitals.used_memory
         server.run("REPLICAOF", "127.0.0.1", "1")
         assert "replica" in _until(made, said, healthy=False).reason
-        made.add(Share(ROUTER, 0, round(TTL_S * 1000), share(0, 100)))
+        made.add(Share(ROUTER, 0, round(TTL_S * 1000), packed_batch(share(0, 100))))
         checks = server.client.info("commandstats")["cmdstat_info"]["calls"]
         wait_for(lambda: server.client.info("commandstats")["cmdstat_info"]["calls"] > checks + 20, "more checks")
         assert "cmdstat_set" not in server.client.info("commandstats")
@@ -223,7 +224,7 @@ def test_a_real_redis_that_hangs_is_noticed_before_it_times_out(server: Server) 
     with _storing(server) as made:
         _until(made, said, healthy=True)
         server.hold_up()
-        made.add(Share(ROUTER, 0, round(TTL_S * 1000), share(0, 10)))
+        made.add(Share(ROUTER, 0, round(TTL_S * 1000), packed_batch(share(0, 10))))
         wait_for(lambda: made.unanswered_s > 0.2, "no answer")
         server.let_go_on()
         assert _until_stored(made, said) == StoredShare(ROUTER, 0, 10, 0)
@@ -239,7 +240,7 @@ def test_a_real_redis_that_refused_records_is_not_called_healthy_for_its_answers
     with _storing(server) as made:
         _until(made, said, healthy=True)
         server.configure(min_replicas_to_write=1)
-        made.add(Share(ROUTER, 0, round(TTL_S * 1000), share(0, 10)))
+        made.add(Share(ROUTER, 0, round(TTL_S * 1000), packed_batch(share(0, 10))))
         assert "NOREPLICAS" in _until(made, said, healthy=False).reason
         made.want(ROUTER, 1)
         sets = _sets(server)

@@ -47,35 +47,31 @@ class Group:
 
 def check(url: str) -> None:
     """Raises ValueError, saying what is valid, for what is no URL of a Redis."""
-    if "+" in url.partition("://")[0]:
-        group(url)
-    elif not _leads_to_a_server(url):
-        raise ValueError(VALID)
+    if group(url) is None:
+        _check_server(url)
 
 
 def group(url: str) -> Group | None:
-    """What a URL of sentinels or of a cluster says; None for that of one server. Raises ValueError."""
-    if urlsplit(url.partition("://")[0] + "://").scheme in _SERVER_SCHEMES:
+    """What a URL of sentinels or of a cluster says; None for one without a +. Raises ValueError: what is valid."""
+    if "+" not in url.partition("://")[0]:
         return None
     match = _GROUP.fullmatch(url)
     if match is None:
         raise ValueError(VALID)
-    tls, is_sentinel = bool(match["tls"]), match["kind"] == "sentinel"
-    options = _options(match["query"] or "")
+    is_sentinel = match["kind"] == "sentinel"
+    options = _options(match["query"] or "", bool(match["tls"]), is_sentinel)
     user, _, password = (match["credentials"] or "").partition(":")
     options |= {key: unquote(text) for key, text in (("username", user), ("password", password)) if text}
     master, database = _path(match["path"], options.pop("db", ""), is_sentinel)
-    _check_belonging(options, tls, is_sentinel)
-    own = {key: options.pop(key) for key in _SENTINEL_OPTIONS if key in options}
-    secured = {"ssl": True} | {key: _OF_TLS.get(key, {}).get(text, text) for key, text in options.items()}
-    kept = secured if tls else options
+    own = {key.removeprefix("sentinel_"): options.pop(key) for key in _SENTINEL_OPTIONS if key in options}
+    kept = {key: _OF_TLS.get(key, {}).get(text, text) for key, text in options.items()}
+    tls = {"ssl": True} | {key: value for key, value in kept.items() if key in _TLS_OPTIONS} if match["tls"] else {}
     return Group(
         "sentinel" if is_sentinel else "cluster",
         tuple(_host(text, _PORTS[match["kind"]]) for text in match["hosts"].split(",")),
         master,
-        kept | ({"db": int(database or 0)} if is_sentinel else {}),
-        {key: value for key, value in kept.items() if key.startswith("ssl")}
-        | {key.removeprefix("sentinel_"): text for key, text in own.items()},
+        tls | kept | ({"db": int(database or 0)} if is_sentinel else {}),
+        tls | own,
     )
 
 
@@ -90,29 +86,28 @@ def redacted(url: str) -> str:
     return f"{match['scheme']}://{hosts}{match['path']}"
 
 
-def _leads_to_a_server(url: str) -> bool:
-    parts = urlsplit(url)
-    options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
-    _check_belonging(options, tls=parts.scheme == "rediss", is_sentinel=False)
+def _check_server(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        is_whole = bool(parts.path if parts.scheme == "unix" else parts.hostname) and parts.port != 0
+    except ValueError:
+        is_whole = False
+    if not is_whole or parts.scheme not in _SERVER_SCHEMES:
+        raise ValueError(VALID)
+    options = _options(parts.query, parts.scheme == "rediss", is_sentinel=False)
     databases = [parts.path.strip("/") if parts.scheme != "unix" else "", options.get("db", "")]
-    return (
-        parts.scheme in _SERVER_SCHEMES
-        and bool(parts.path if parts.scheme == "unix" else parts.hostname)
-        and parts.port != 0
-        and options.keys() <= set(_OPTIONS)
-        and all(not database or _is_number(database) for database in databases)
-    )
+    if not all(not database or _is_number(database) for database in databases):
+        raise ValueError(VALID)
 
 
-def _options(query: str) -> dict[str, str]:
-    options = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+def _options(query: str, tls: bool, is_sentinel: bool) -> dict[str, str]:
+    """What is after the ?. Raises ValueError for an option that this kind of URL has not, or whose value is none."""
+    try:
+        options = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+    except ValueError:
+        raise ValueError(VALID) from None  # its text may hold a password
     if not options.keys() <= set(_OPTIONS):
         raise ValueError(VALID)
-    return options
-
-
-def _check_belonging(options: dict[str, str], tls: bool, is_sentinel: bool) -> None:
-    """Raises ValueError for an option that this kind of URL has not, or whose value is none."""
     for key, text in options.items():
         if key in _TLS_OPTIONS and not tls:
             raise ValueError(f"{key} is for TLS: rediss://, rediss+sentinel:// or rediss+cluster://; {VALID}")
@@ -120,6 +115,7 @@ def _check_belonging(options: dict[str, str], tls: bool, is_sentinel: bool) -> N
             raise ValueError(f"{key} is for redis+sentinel:// and rediss+sentinel:// only; {VALID}")
         if key in _OF_TLS and text not in _OF_TLS[key]:
             raise ValueError(f"{key} must be one of {', '.join(_OF_TLS[key])}; {VALID}")
+    return options
 
 
 def _path(path: str, option: str, is_sentinel: bool) -> tuple[str, str]:

@@ -1,0 +1,87 @@
+"""Block layout: the whole pipeline at the highest rate, and what a record takes in Redis."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from bench.measuring import asked, cpu_s, folder, listener_options, process, send
+from bench.sender import acks
+from tapfan import blocks
+from tapfan.batch import Batch, Column, Records
+from tapfan.endpoints import IPV4_MAPPED_PREFIX
+from tests.process.namespace import Namespace
+from tests.process.running import Programs
+from tests.writers.servers import Server
+
+_RATE = 1_000_000
+_SECONDS = 5.0
+_BLOCK_RECORDS = 2000
+_BLOCKS = 500
+_TTL_MS = 300_000
+
+
+def block(space: Namespace) -> list[bool]:
+    """Everything stored, nothing lost, and CPU a record; memory a record in blocks of 2,000."""
+    with folder() as path:
+        programs = Programs(Path(path), listener=listener_options(space), top={"layout": "block"}, netns=space.name)
+        try:
+            programs.start()
+            programs.wait_ready()
+            processes = {name: process(programs, name) for name in programs.names}
+            before = {name: cpu_s(of) for name, of in processes.items()}
+            load = send(space, _RATE, _SECONDS)
+            begun = time.monotonic()
+            ledger = programs.wait_settled(int(load["sent"]), 60)["ledger"]
+            settled_s = time.monotonic() - begun
+            cpu = {name: (cpu_s(of) - before[name]) * 1e6 / load["sent"] for name, of in processes.items()}
+            drops = programs.log("listener").count("kernel_drops")
+        finally:
+            programs.close()
+    print(f"block layout, {load['sent'] / load['seconds']:,.0f} packets/s, {ledger['stored']:,} records stored:")
+    print(f"  all stored {settled_s:.1f} s after the last packet; {ledger}")
+    for name, value in cpu.items():
+        print(f"  {name:10} {value:6.3f} us of CPU a record")
+    return [
+        asked("packets that are not stored", load["sent"] - ledger["stored"], 0),
+        asked("warnings of kernel drops", drops, 0),
+        asked("us of CPU a record, Redis included", sum(cpu.values()), 0.35),
+        asked(f"bytes of Redis memory a record, {_BLOCK_RECORDS:,} records a block", _memory(), 20),
+    ]
+
+
+def _memory() -> float:
+    """What a record takes, of as many blocks as make a million: sources and source ports at random."""
+    with folder() as path:
+        server = Server(Path(path))
+        try:
+            before = int(server.client.info("memory")["used_memory"])
+            for part in _batches():
+                key, value = blocks.pack([part], _TTL_MS)
+                server.client.set(key, value, px=_TTL_MS)
+            return (int(server.client.info("memory")["used_memory"]) - before) / (_BLOCKS * _BLOCK_RECORDS)
+        finally:
+            server.close()
+
+
+def _batches() -> list[Batch]:
+    frames = acks("10.0.0.2", 9000, _BLOCK_RECORDS * _BLOCKS)
+    count = len(frames)
+    timestamp = time.time_ns() + np.arange(count, dtype=np.uint64) * np.uint64(1000)
+    source_port = frames[:, 34:36].copy().view(">u2").ravel().astype(np.uint16)
+    records = Records(
+        timestamp=timestamp,
+        source=_mapped(frames[:, 26:30]),
+        destination=_mapped(frames[:, 30:34]),
+        source_port=source_port,
+        destination_port=np.broadcast_to(np.uint16(9000), count),
+        flags=np.broadcast_to(np.uint8(0x10), count),
+        segments=np.broadcast_to(np.uint16(1), count),
+    )
+    starts = range(0, count, _BLOCK_RECORDS)
+    return [Batch("local.0123abcd", start, records[start : start + _BLOCK_RECORDS]) for start in starts]
+
+
+def _mapped(ipv4: Column) -> Column:
+    prefix = np.broadcast_to(np.frombuffer(IPV4_MAPPED_PREFIX, np.uint8), (len(ipv4), 12))
+    return np.concatenate([prefix, ipv4], axis=1)

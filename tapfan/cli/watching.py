@@ -1,0 +1,55 @@
+"""`tapfan top --watch`: the ranking anew every few seconds, until Ctrl-C."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from tapfan.cli import ranking
+from tapfan.cli.invocation import printable, write
+from tapfan.cli.lacking import lacking
+from tapfan.reader import By, Query, Reader, ReaderError
+
+_PERIOD_S = 2.0
+
+
+def watch(reader: Reader, query: Callable[[], Query], by: By, most: int, window: str) -> None:
+    """Show the ranking until Ctrl-C or SIGTERM: on a screen of its own, or below each other where there is none.
+
+    `query`: the query as of now. Raises ReaderError when no Redis answers at the first time; later ones are shown.
+    """
+    console = Console(markup=False, emoji=False, highlight=False)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the terminal is set right again, too
+    lines: list[str] = []
+    try:
+        if console.is_terminal and not console.is_dumb_terminal:
+            with Live(console=console, screen=True, auto_refresh=False) as live:
+                for lines in _screens(reader, query, by, most, window):
+                    live.update(Text("\n".join(lines), overflow="fold"), refresh=True)
+        else:
+            for screen in _screens(reader, query, by, most, window):
+                write("\n".join((*screen, "", "")))
+    except KeyboardInterrupt:
+        write("".join(f"{line}\n" for line in lines))  # what was on that screen, which is gone
+
+
+def _screens(reader: Reader, query: Callable[[], Query], by: By, most: int, window: str) -> Iterator[list[str]]:
+    """The lines to show, every _PERIOD_S, and less often where reading takes long; the most important ones first."""
+    has_begun = False
+    while True:
+        begun = time.monotonic()
+        try:
+            found = reader.top(query(), by, most)
+        except ReaderError as error:
+            if not has_begun:
+                raise
+            shown = [printable(str(error))]
+        else:
+            shown = [ranking.summary(found, by, window), *lacking(reader), "", *ranking.rows(found, by)]
+        has_begun = True
+        yield [time.strftime("%H:%M:%S"), *shown]
+        took_s = time.monotonic() - begun
+        time.sleep(max(_PERIOD_S - took_s, took_s))

@@ -1,0 +1,46 @@
+"""What went wrong while reading. For several threads."""
+
+import threading
+from collections import Counter
+
+
+class Report:
+    """Servers that could not be read, by their titles, and what was skipped, by reason."""
+
+    def __init__(self) -> None:
+        self.skipped: Counter[str] = Counter()
+        self._failed: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def skip(self, reason: str, count: int = 1) -> None:
+        """Count what is no record of ours."""
+        if count:
+            with self._lock:
+                self.skipped[reason] += count
+
+    def fail(self, title: str, reason: str) -> None:
+        """Note that a server cannot be read."""
+        with self._lock:
+            self._failed[title] = reason
+
+    def mend(self, title: str) -> None:
+        """Note that it can be read again."""
+        with self._lock:
+            self._failed.pop(title, None)
+
+    @property
+    def failed(self) -> int:
+        """How many servers cannot be read."""
+        return len(self._failed)
+
+    @property
+    def problems(self) -> list[str]:
+        """A text for each of them."""
+        with self._lock:
+            return [f"{title} {reason}; the answer is partial" for title, reason in self._failed.items()]
+
+    @property
+    def reasons(self) -> str:
+        """All of them in one text."""
+        with self._lock:
+            return "; ".join(f"{title} {reason}" for title, reason in self._failed.items())

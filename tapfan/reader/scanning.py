@@ -1,0 +1,37 @@
+"""All keys of a server that can be ours, without holding it up: SCAN in small steps."""
+
+from collections.abc import Iterator
+
+from tapfan.reader.exchange import Connection, packed
+
+_PATTERN = b"tcp[:b]*"  # the keys of both layouts, and few others
+_COUNT = b"1000"  # how many keys Redis looks at before it serves others
+_KEYS_AT_ONCE = 8192
+
+
+def all_keys(connection: Connection) -> Iterator[list[bytes]]:
+    """All keys, some perhaps twice, in pieces worth the work that each costs."""
+    waiting: list[bytes] = []
+    for keys in _scan(connection):
+        waiting += keys
+        if len(waiting) >= _KEYS_AT_ONCE:
+            yield waiting
+            waiting = []
+    if waiting:
+        yield waiting
+
+
+def _scan(connection: Connection) -> Iterator[list[bytes]]:
+    """The same as they come; Redis looks for the next ones while these are used."""
+    connection.send(_step(b"0"))
+    while True:
+        cursor, keys = connection.accept()
+        if cursor != b"0":
+            connection.send(_step(cursor))
+        yield keys
+        if cursor == b"0":
+            return
+
+
+def _step(cursor: bytes) -> bytes:
+    return packed(b"SCAN", cursor, b"MATCH", _PATTERN, b"COUNT", _COUNT)

@@ -1,0 +1,233 @@
+"""Redis as people run it: servers with users or TLS, a master with replicas and sentinels, a cluster."""
+
+import contextlib
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+import redis
+
+from tapfan.embedded_redis import find_server
+from tests.process.running import DEADLINE_S, free_port, wait_for
+
+MASTER = "mymaster"
+_SLOTS = 16_384
+_BUS = 10_000  # above a node's port
+# What is on the machine, by its name; else what tapfan itself would run.
+SERVERS = [name for name in ("redis-server", "valkey-server") if shutil.which(name)] or [str(find_server())]
+
+
+class RedisServer:
+    """One process, on a port of loopback, from its making to its closing; nothing is kept on disk.
+
+    `options`: of its configuration, a list for one that is given more than once.
+    """
+
+    def __init__(
+        self, folder: Path, options: Mapping[str, Any] | None = None, program: str = SERVERS[0], sentinel: bool = False
+    ) -> None:
+        folder.mkdir(exist_ok=True)
+        self.port = _free_port()
+        self.folder = folder
+        lines = {"bind": "127.0.0.1", "port": self.port, "dir": folder} | dict(options or {})
+        lines |= {} if sentinel else {"save": '""', "repl-diskless-sync-delay": 0}
+        self._configuration = folder / "redis.conf"
+        self._configuration.write_text(
+            "".join(
+                f"{key} {value}\n"
+                for key, values in lines.items()
+                for value in (values if isinstance(values, list) else [values])
+            ),
+            encoding="utf-8",
+        )
+        self._command = [shutil.which(program) or program, str(self._configuration), *(["--sentinel"] * sentinel)]
+        self.client = redis.Redis(port=self.port, decode_responses=True, protocol=2)
+        self.start()
+
+    @property
+    def address(self) -> str:
+        """Its host and port, as in a URL."""
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it (again), without waiting."""
+        with (self.folder / "redis.log").open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def wait_up(self) -> Self:
+        """Wait until it takes connections."""
+
+        def up() -> bool:
+            assert self._process.poll() is None, f"ended; its log is in {self.folder}"
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                return True
+            return False
+
+        wait_for(up, f"{self.folder.name} takes connections")
+        return self
+
+    def run(self, *command: str | int) -> Any:
+        """Run one command."""
+        return self.client.execute_command(*command)
+
+    def info(self, section: str, key: str) -> Any:
+        """One value of its INFO; None while it does not answer."""
+        with contextlib.suppress(redis.RedisError):
+            return self.client.info(section).get(key)
+        return None
+
+    def hold_up(self) -> None:
+        """Let it do nothing until it is let go on."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def let_go_on(self) -> None:
+        """Let it go on."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+        self._process.wait(DEADLINE_S)
+
+    def close(self) -> None:
+        """End it, if it runs."""
+        self.client.close()
+        self.kill()
+
+
+@contextmanager
+def replicated(folder: Path, replicas: int = 1, program: str = SERVERS[0]) -> Iterator[list[RedisServer]]:
+    """A master and replicas of it that have all that it has."""
+    with ExitStack() as stack:
+
+        def started(name: str, options: Mapping[str, Any]) -> RedisServer:
+            return stack.enter_context(contextlib.closing(RedisServer(folder / name, options, program))).wait_up()
+
+        master = started("master", {})
+        servers = [master]
+        for number in range(replicas):
+            servers.append(started(f"replica-{number}", {"replicaof": f"127.0.0.1 {master.port}"}))
+        for replica in servers[1:]:
+            wait_for(lambda replica=replica: is_linked(replica), "the replica has what its master has")
+        yield servers
+
+
+@contextmanager
+def watched(
+    folder: Path,
+    master: RedisServer,
+    replicas: int,
+    options: Mapping[str, Any] | None = None,
+    program: str = SERVERS[0],
+) -> Iterator[RedisServer]:
+    """A sentinel that knows that master, by the name MASTER, and its replicas; it alone decides who is master."""
+    lines = {
+        "sentinel": [
+            f"monitor {MASTER} 127.0.0.1 {master.port} 1",
+            f"down-after-milliseconds {MASTER} 300",
+            f"failover-timeout {MASTER} 3000",
+            *(options or {}).get("sentinel", []),
+        ]
+    }
+    with contextlib.closing(RedisServer(folder / "sentinel", dict(options or {}) | lines, program, True)) as sentinel:
+        sentinel.wait_up()
+        if replicas:
+            wait_for(
+                lambda: int(sentinel.client.sentinel_master(MASTER)["num-slaves"]) == replicas,
+                "the sentinel knows the replicas",
+            )
+        yield sentinel
+
+
+def is_linked(replica: RedisServer) -> bool:
+    """Whether a replica has what its master has, and gets what comes."""
+    return replica.info("replication", "master_link_status") == "up"
+
+
+@contextmanager
+def clustered(
+    folder: Path, primaries: int = 3, replicas: int = 1, program: str = SERVERS[0]
+) -> Iterator[list[RedisServer]]:
+    """The nodes of a cluster: its primaries, then for each its replicas (that of the first comes first)."""
+    options = {"cluster-enabled": "yes", "cluster-config-file": "nodes.conf", "cluster-node-timeout": 500}
+    options |= {"cluster-replica-validity-factor": 0, "repl-ping-replica-period": 1}
+    with ExitStack() as stack:
+        count = primaries * (1 + replicas)
+        nodes = [
+            stack.enter_context(contextlib.closing(RedisServer(folder / f"node-{number}", options, program)))
+            for number in range(count)
+        ]
+        for number, node in enumerate(nodes):
+            node.wait_up()
+            node.run("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+            for other in nodes[:number]:  # all, as rumours take their time
+                node.run("CLUSTER", "MEET", "127.0.0.1", other.port)
+        for number, node in enumerate(nodes[:primaries]):
+            first, end = (_SLOTS * at // primaries for at in (number, number + 1))
+            node.run("CLUSTER", "ADDSLOTS", *range(first, end))
+        wait_for(lambda: all(_knows(node, count) for node in nodes), "the nodes know each other")
+        for number, node in enumerate(nodes[primaries:]):
+            node.run("CLUSTER", "REPLICATE", nodes[number % primaries].run("CLUSTER", "MYID"))
+        wait_for(lambda: all(map(is_linked, nodes[primaries:])), "the replicas have what their primaries have")
+        wait_for(lambda: all(_is_ok(node) for node in nodes), "the cluster is up")
+        wait_for(lambda: all(_sees(node, primaries, count) for node in nodes), "all see the same layout")
+        yield nodes
+
+
+def _knows(node: RedisServer, count: int) -> bool:
+    return len(node.client.cluster("NODES")) == count if node.client else False
+
+
+def _is_ok(node: RedisServer) -> bool:
+    state: str = node.client.cluster("INFO")["cluster_state"]
+    return state == "ok"
+
+
+def _sees(node: RedisServer, primaries: int, count: int) -> bool:
+    slots = node.run("CLUSTER", "SLOTS")
+    return len(slots) == primaries and sum(len(entry) - 2 for entry in slots) == count
+
+
+def _free_port() -> int:
+    """One whose cluster bus has a port, too, below those that the kernel gives to clients."""
+    while True:
+        port = free_port()
+        with contextlib.suppress(OSError), socket.socket() as trial:
+            if port + _BUS < 32_000:
+                trial.bind(("127.0.0.1", port + _BUS))
+                return port
+
+
+class Authority:
+    """A certificate authority of a test's own, by openssl; its file is what clients trust."""
+
+    def __init__(self, folder: Path) -> None:
+        if shutil.which("openssl") is None:
+            pytest.skip("a certificate needs the command `openssl`")
+        folder.mkdir(exist_ok=True)
+        self._folder = folder
+        self.file = folder / "ca.crt"
+        self._openssl("req", "-x509", "-subj", "/CN=tapfan test", "-keyout", "ca.key", "-out", "ca.crt")
+
+    def options(self, subject: str) -> dict[str, Any]:
+        """A server's options for TLS only, with a certificate for such a subject (IP:127.0.0.1, DNS:name)."""
+        self._openssl("req", "-subj", "/CN=redis", "-keyout", "redis.key", "-out", "redis.csr")
+        (self._folder / "names").write_text(f"subjectAltName={subject}\n", encoding="utf-8")
+        signing = ("-in", "redis.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-set_serial", "2", "-extfile", "names")
+        self._openssl("x509", "-req", *signing, "-out", "redis.crt")
+        files = {name: self._folder / f"redis.{name}" for name in ("crt", "key")}
+        return {"tls-cert-file": files["crt"], "tls-key-file": files["key"], "tls-auth-clients": "no"}
+
+    def _openssl(self, *arguments: str) -> None:
+        new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+        command = ["openssl", *arguments, *(new_key if arguments[0] == "req" else ())]
+        made = subprocess.run(
+            command, cwd=self._folder, capture_output=True, text=True, timeout=DEADLINE_S, check=False
+        )
+        assert made.returncode == 0, made.stderr

@@ -1,0 +1,78 @@
+"""A command on a terminal of its own: a pty whose Ctrl-C is a real one."""
+
+import contextlib
+import fcntl
+import os
+import pty
+import select
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from tests.process.running import DEADLINE_S, ROOT
+
+_PAUSE_S = 0.1
+
+
+class Terminal:
+    """Runs a command on a terminal; `output`: all that it has shown so far."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], columns: int, lines: int = 24) -> None:
+        self.output = ""
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        size = {"COLUMNS", "LINES"}
+        self._process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={name: value for name, value in os.environ.items() if name not in size} | dict(environment),
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(slave)
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines so far."""
+        return self.output.split("\r\n")
+
+    def show_until(self, condition: Callable[[], object]) -> None:
+        """Read on until the condition is true. Raises AssertionError at the deadline, or when the command has ended."""
+        end = time.monotonic() + DEADLINE_S
+        while not condition():
+            assert time.monotonic() < end, self.output
+            assert self._read(), self.output
+
+    def type(self, text: str) -> None:
+        """Type something; "\\x03" is Ctrl-C."""
+        os.write(self._master, text.encode())
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the command."""
+        self._process.send_signal(number)
+
+    def end(self) -> int:
+        """Wait until the command has ended by itself, and give its exit code."""
+        while self._read():
+            pass
+        return self._process.wait(DEADLINE_S)
+
+    def close(self) -> None:
+        """End it, if it has not."""
+        self._process.kill()
+        self._process.wait(DEADLINE_S)
+        os.close(self._master)
+
+    def _read(self) -> bool:
+        """Whether there may be more."""
+        if select.select([self._master], [], [], _PAUSE_S)[0]:
+            with contextlib.suppress(OSError):  # EIO: nobody has it open any more
+                self.output += os.read(self._master, 65_536).decode()
+                return True
+            return False
+        return True
