@@ -48,6 +48,7 @@ class Router:
 
     def __init__(self, settings: Settings, log: Logger, context: zmq.Context[sockets.Socket]) -> None:
         epoch = secrets.token_hex(4)
+        self._configured_ttl_s = settings.ttl
         self._house = House(
             Weights({writer.name: writer.weight for writer in settings.writers}),
             {
@@ -181,7 +182,7 @@ class Router:
         result = self._house.change_ttl(arguments)
         if self._house.ttl_ms != before_ms:
             self._log.info("ttl_changed", before=f"{before_ms / 1000:g}s", now=f"{result['ttl']:g}s")
-        return result
+        return result | {"configured": self._configured_ttl_s}
 
     def _weights(self, arguments: dict[str, object]) -> dict[str, object]:
         before = self._house.weights.current

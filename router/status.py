@@ -27,6 +27,7 @@ def status(house: House, now_s: float) -> dict[str, Any]:
     ledger["balanced"] = in_lanes == in_streams
     return {
         "version": house.weights.version,
+        "ttl": house.ttl_ms / 1000,
         "writers": _writers_status(house, now_s),
         "listeners": listeners,
         "ledger": ledger,

@@ -8,7 +8,7 @@ from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode
 from redis.exceptions import RedisClusterException
 from redis.retry import Retry
-from redis.sentinel import Sentinel, SentinelConnectionPool
+from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
 from tapfan import redis_urls
 from tapfan.settings import WriterSettings
@@ -54,6 +54,14 @@ def client(
         )
     except RedisClusterException as error:
         raise _cause(error) from error
+
+
+def reason(error: Exception) -> str:
+    """What went wrong, for people."""
+    text = str(error).strip().rstrip(".")
+    if isinstance(error, MasterNotFoundError):  # which goes on with how redis-py is connected to each sentinel
+        text = f"{text.partition(' : ')[0]}: no sentinel that answers knows one that is up"
+    return text or type(error).__name__
 
 
 def _options(writer: WriterSettings, timeout_s: float, connect_timeout_s: float) -> dict[str, Any]:

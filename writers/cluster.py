@@ -10,11 +10,11 @@ import redis
 from redis.cluster import ClusterNode
 from redis.exceptions import AskError, MovedError, NoPermissionError, RedisClusterException
 
-from tapfan.redis_connection import client
+from tapfan.redis_connection import client, reason
 from tapfan.settings import WriterSettings
 from writers import store
 from writers.commands import Commands
-from writers.store import Store, StoreError, check_confirmed, reason
+from writers.store import Store, StoreError, check_confirmed
 from writers.vitals import CHECK, CHECK_REPLIES, UnfitError, Vitals, read_vitals
 
 _ROUNDS = 5  # a slot may move, and the next one while the first is looked up

@@ -10,7 +10,7 @@ import hiredis
 import redis
 from redis.connection import AbstractConnection
 
-from tapfan.redis_connection import pool
+from tapfan.redis_connection import pool, reason
 from tapfan.settings import WriterSettings
 from writers.commands import Commands
 from writers.vitals import CHECK, CHECK_REPLIES, UnfitError, Vitals, read_vitals
@@ -166,9 +166,3 @@ def _next_reply(reader: hiredis.Reader, raw: socket.socket) -> Any:
             raise ConnectionError("Redis closed the connection")
         reader.feed(data)
     return reply
-
-
-def reason(error: Exception) -> str:
-    """An error's text for people."""
-    text = str(error).strip().rstrip(".")
-    return text or type(error).__name__

@@ -1,4 +1,4 @@
-"""The `tapfan` command: `tapfan status`, `weights` and `check`, and those of `tapfan.cli.reading`."""
+"""The `tapfan` command: `tapfan status`, `weights`, `ttl` and `check`, and those of `tapfan.cli.reading`."""
 
 import json
 from collections.abc import Callable
@@ -57,6 +57,17 @@ def weights(
         fail(str(error), EXIT_USAGE)
     result = _ask(config, lambda client: client.weights(vector))
     _print(result, as_json, tables.weights)
+
+
+@app.command(epilog=EXIT_CODES)
+def ttl(
+    duration: Annotated[str | None, typer.Argument(metavar="[DURATION]", help="The new one, such as 10m.")] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Show how long a record lives, from its capture on, or set it for the records to come."""
+    result = _ask(config, lambda client: client.ttl(duration))
+    _print(result, as_json, tables.ttl)
 
 
 @app.command(epilog="Exit codes: 0 it can run, 1 something on this host is missing, 2 the configuration is bad.")

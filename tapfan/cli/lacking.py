@@ -1,18 +1,24 @@
-"""What an answer lacks, in words."""
-
-from collections.abc import Mapping
+"""What an answer lacks, in words that are fit for a terminal."""
 
 from tapfan.cli.invocation import printable
 from tapfan.reader import Reader
 
 
 def lacking(reader: Reader) -> list[str]:
-    """The Redis databases that did not answer, and what was skipped; fit for a terminal."""
-    problems = [printable(problem) for problem in reader.problems]
-    return problems + ([_skipped(reader.skipped)] if reader.skipped else [])
+    """The Redis databases that did not answer, and what was skipped."""
+    return problems(reader) + skipped(reader)
 
 
-def _skipped(skipped: Mapping[str, int]) -> str:
-    total = sum(skipped.values())
-    reasons = ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in skipped.items())
-    return f"skipped {total:,} {'key that is' if total == 1 else 'keys that are'} not ours: {reasons}"
+def problems(reader: Reader) -> list[str]:
+    """A line for each Redis that does not answer."""
+    return [printable(problem) for problem in reader.problems]
+
+
+def skipped(reader: Reader) -> list[str]:
+    """One line with what was skipped, by reason; none where nothing was."""
+    counts = reader.skipped
+    if not counts:
+        return []
+    total = sum(counts.values())
+    reasons = ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in counts.items())
+    return [f"skipped {total:,} {'key that is' if total == 1 else 'keys that are'} not ours: {reasons}"]

@@ -4,7 +4,7 @@ import select
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 
 import typer
 
@@ -12,7 +12,7 @@ from tapfan.batch import Records
 from tapfan.cli import filters, options, output, ranking, watching
 from tapfan.cli.filters import Filters
 from tapfan.cli.invocation import Config, Json, OutputClosedError, fail, printable, settings_of, warn, write
-from tapfan.cli.lacking import lacking
+from tapfan.cli.lacking import lacking, problems, skipped
 from tapfan.cli.moments import Window
 from tapfan.program import EXIT_FAILED, EXIT_USAGE
 from tapfan.reader import Query, Reader, ReaderError
@@ -20,13 +20,14 @@ from tapfan.settings import Settings
 from tapfan.stopping import stop_on_signals
 
 EXIT_PARTIAL = 3
-_POLL_S = 0.2  # how long Ctrl-C, or the end of who reads the output, may go unnoticed
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 EXIT_CODES = (
     "Exit codes: 0 done, 1 no Redis answers, 2 a bad argument or configuration, "
     "3 done in part: not every Redis answers."
 )
 ENDLESS_EXIT_CODES = "Exit codes: 0 ended by Ctrl-C, 1 no Redis answers, 2 a bad argument or configuration."
+
+_POLL_S = 0.2  # how long Ctrl-C, or that nobody reads the output any more, may go unnoticed
 
 
 def query(
@@ -53,9 +54,9 @@ def query(
         most = filters.count("--limit", limit)
         text = output.writer(_form(form))
     with _reader(settings) as reader:
-        with suppress(OutputClosedError):
+        with suppress(OutputClosedError), closing(reader.batches(chosen.query(*bounds))) as stored:
             shown = 0
-            for records in reader.batches(chosen.query(*bounds)):
+            for records in stored:
                 part = records if most is None else records[: most - shown]
                 write(text(part))
                 shown += len(part)
@@ -126,21 +127,26 @@ def follow(
     with _usage():
         chosen = Filters.read(source, destination, port, flags)
         text = output.writer(_form(form))
-    with stop_on_signals() as stop, _reader(settings) as reader, suppress(OutputClosedError):
-        told: list[str] = []
-        for records in reader.follow(chosen.query(), lambda: bool(stop), _POLL_S):
-            write(text(records))
-            problems = reader.problems
-            for problem in problems:
-                if problem not in told:
-                    warn(printable(problem))
-            if told and not problems:
-                typer.echo("tapfan: every Redis answers again", err=True)
-            told = problems
-            if _is_closed():
-                break
-        for line in lacking(reader)[len(told):]:
+    with stop_on_signals() as stop, _reader(settings) as reader:
+        with suppress(OutputClosedError), closing(reader.follow(chosen.query(), lambda: bool(stop), _POLL_S)) as stored:
+            known: list[str] = []
+            for records in stored:
+                write(text(records))
+                known = _tell_changes(known, problems(reader))
+                if _is_closed():
+                    break
+        for line in skipped(reader):
             warn(line)
+
+
+def _tell_changes(known: list[str], now: list[str]) -> list[str]:
+    """Warn of problems that are not known yet, and say when all are over; gives those of now."""
+    for problem in now:
+        if problem not in known:
+            warn(problem)
+    if known and not now:
+        typer.echo("tapfan: every Redis answers again", err=True)
+    return now
 
 
 def _is_closed() -> bool:

@@ -6,6 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from tapfan import durations
+
 from tapfan import redis_warnings
 
 _LISTENER_REASONS = {
@@ -72,6 +74,11 @@ def weights(result: Mapping[str, Any], console: Console) -> None:
         table.add_row(name, _weight(weight), _percent(result["shares"][name]), _weight(result["configured"][name]))
     console.print(table)
     console.print(f"version {result['version']}")
+
+
+def ttl(result: Mapping[str, Any], console: Console) -> None:
+    """The time to live in force, beside that of the configuration."""
+    console.print(f"records live {durations.text(result['ttl'])}; configured: {durations.text(result['configured'])}")
 
 
 def check(result: Mapping[str, Any], console: Console) -> None:

@@ -37,11 +37,6 @@ class Streams:
                 self._names.append(name)
             return self._numbers.get(name)
 
-    @property
-    def is_full(self) -> bool:
-        """Whether there is room for no other."""
-        return len(self._names) >= MAX_STREAMS
-
     def identity(self, identity: int) -> tuple[str, int]:
         """The stream's name and the sequence number."""
         return self._names[identity >> SEQUENCE_BITS], identity & _SEQUENCE_MASK

@@ -106,7 +106,8 @@ class _Texts:
 
     def padded(self, starts: Column, ends: Column, width: int) -> Column:
         """The texts between the places, as words with NUL behind them: shape (n, width / 8); none is longer."""
-        return self.windows(starts, width).view(np.uint64) & _MASKS[width][ends - starts]
+        words: Column = self.windows(starts, width).view(np.uint64)
+        return words & _MASKS[width][ends - starts]
 
     def next(self, character: bytes, starts: Column) -> Column:
         """The place of the first such character at or behind each of the places; beyond all texts if there is none."""

@@ -28,10 +28,10 @@ class Report:
         with self._lock:
             self._failed.pop(title, None)
 
-    @property
-    def failed(self) -> int:
-        """How many servers cannot be read."""
-        return len(self._failed)
+    def has_failed(self, title: str) -> bool:
+        """Whether that server cannot be read."""
+        with self._lock:
+            return title in self._failed
 
     @property
     def problems(self) -> list[str]:

@@ -1,6 +1,6 @@
 """All keys of a server that can be ours, without holding it up: SCAN in small steps."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from tapfan.reader.exchange import Connection, packed
 
@@ -9,7 +9,7 @@ _COUNT = b"1000"  # how many keys Redis looks at before it serves others
 _KEYS_AT_ONCE = 8192
 
 
-def all_keys(connection: Connection) -> Iterator[list[bytes]]:
+def all_keys(connection: Connection) -> Generator[list[bytes], None, None]:
     """All keys, some perhaps twice, in pieces worth the work that each costs."""
     waiting: list[bytes] = []
     for keys in _scan(connection):

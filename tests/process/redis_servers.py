@@ -113,8 +113,7 @@ def replicated(folder: Path, replicas: int = 1, program: str = SERVERS[0]) -> It
         servers = [master]
         for number in range(replicas):
             servers.append(started(f"replica-{number}", {"replicaof": f"127.0.0.1 {master.port}"}))
-        for replica in servers[1:]:
-            wait_for(lambda replica=replica: is_linked(replica), "the replica has what its master has")
+        wait_for(lambda: all(map(is_linked, servers[1:])), "the replicas have what their master has")
         yield servers
 
 
@@ -130,7 +129,7 @@ def watched(
     lines = {
         "sentinel": [
             f"monitor {MASTER} 127.0.0.1 {master.port} 1",
-            f"down-after-milliseconds {MASTER} 300",
+            f"down-after-milliseconds {MASTER} 1000",
             f"failover-timeout {MASTER} 3000",
             *(options or {}).get("sentinel", []),
         ]
@@ -139,7 +138,7 @@ def watched(
         sentinel.wait_up()
         if replicas:
             wait_for(
-                lambda: int(sentinel.client.sentinel_master(MASTER)["num-slaves"]) == replicas,
+                lambda: sentinel.run("SENTINEL", "MASTER", MASTER)["num-slaves"] == replicas,
                 "the sentinel knows the replicas",
             )
         yield sentinel
@@ -181,12 +180,11 @@ def clustered(
 
 
 def _knows(node: RedisServer, count: int) -> bool:
-    return len(node.client.cluster("NODES")) == count if node.client else False
+    return len(node.run("CLUSTER", "NODES")) == count
 
 
 def _is_ok(node: RedisServer) -> bool:
-    state: str = node.client.cluster("INFO")["cluster_state"]
-    return state == "ok"
+    return bool(node.run("CLUSTER", "INFO")["cluster_state"] == "ok")
 
 
 def _sees(node: RedisServer, primaries: int, count: int) -> bool:

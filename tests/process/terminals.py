@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from tests.process.running import DEADLINE_S, ROOT
 
 _PAUSE_S = 0.1
+CTRL_C = "\x03"
 
 
 class Terminal:
@@ -25,21 +26,19 @@ class Terminal:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         size = {"COLUMNS", "LINES"}
         self._process = subprocess.Popen(
-            command,
+            ["setsid", "--ctty", *command],
             cwd=ROOT,
             env={name: value for name, value in os.environ.items() if name not in size} | dict(environment),
             stdin=slave,
             stdout=slave,
             stderr=slave,
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
         os.close(slave)
 
     @property
-    def lines(self) -> list[str]:
-        """The lines so far."""
-        return self.output.split("\r\n")
+    def pid(self) -> int:
+        """The command's process."""
+        return self._process.pid
 
     def show_until(self, condition: Callable[[], object]) -> None:
         """Read on until the condition is true. Raises AssertionError at the deadline, or when the command has ended."""
@@ -49,7 +48,7 @@ class Terminal:
             assert self._read(), self.output
 
     def type(self, text: str) -> None:
-        """Type something; "\\x03" is Ctrl-C."""
+        """Type something."""
         os.write(self._master, text.encode())
 
     def signal(self, number: int) -> None:

@@ -8,16 +8,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
+import psutil
 import pytest
+import redis
+from typer.testing import CliRunner, Result
 
+from tapfan.cli.__main__ import app
 from tests.process.running import DEADLINE_S, ROOT, wait_for
-from tests.process.terminals import Terminal
+from tests.process.terminals import CTRL_C, Terminal
 from tests.tapfan.reader.storing import Made, put_block, put_records
 from tests.writers.servers import Server
 
@@ -26,7 +29,6 @@ SYN, ACK = 0x02, 0x10
 FEW, MANY = "203.0.113.7", "203.0.113.117"
 IPV6, IPV6_SERVER = "2001:db8:1111:2222:3333:4444:5555:6666", "2001:db8:1111:2222:3333:4444:5555:7777"
 WIDTH = 80
-CTRL_C = "\x03"
 TITLES = ["time", "source", "destination", "flags", "segments"]
 
 OpenTerminal = Callable[..., Terminal]
@@ -111,16 +113,9 @@ def terminal() -> Iterator[OpenTerminal]:
         yield run
 
 
-def _run(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=DEADLINE_S,
-        check=False,
-    )
+def _run(*arguments: str | Path) -> Result:
+    """Run the command in this process, as if into a pipe: many starts would take long."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def _lines(text: str) -> list[dict[str, object]]:
@@ -129,7 +124,7 @@ def _lines(text: str) -> list[dict[str, object]]:
 
 def test_a_pipe_gets_each_record_once_as_a_json_line_in_time_order(stored: Stored) -> None:
     result = _run("query", "--config", stored.whole)
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.exit_code, result.stderr) == (0, "")
     lines = _lines(result.stdout)
     assert [line["sport"] for line in lines] == list(range(10_000, 13_000))
     assert sorted(str(line["ts"]) for line in lines) == [line["ts"] for line in lines]
@@ -156,17 +151,12 @@ def test_a_pipe_gets_each_record_once_as_a_json_line_in_time_order(stored: Store
         (["--port", "443", "--limit", "3"], range(10_000, 10_003)),
         (["--limit", "1000000"], range(10_000, 13_000)),
         (["--last", "1s"], []),
-        (["--since", "59.5s", "--until", "now"], None),
         (["--until", "30s ago", "--flags", "A", "--limit", "1"], [11_000]),
     ],
 )
-def test_options_choose_among_the_records(stored: Stored, filters: list[str], ports: list[int] | None) -> None:
+def test_options_choose_among_the_records(stored: Stored, filters: list[str], ports: Sequence[int]) -> None:
     result = _run("query", *filters, "--config", stored.whole)
-    if ports is None:
-        assert (result.returncode, result.stdout) == (2, "")
-        assert result.stderr.startswith("tapfan: --until 'now': must be a moment such as")
-    else:
-        assert (result.returncode, [line["sport"] for line in _lines(result.stdout)]) == (0, list(ports))
+    assert (result.exit_code, [line["sport"] for line in _lines(result.stdout)]) == (0, list(ports))
 
 
 def test_what_a_query_printed_names_the_same_records_again(stored: Stored) -> None:
@@ -178,7 +168,7 @@ def test_what_a_query_printed_names_the_same_records_again(stored: Stored) -> No
 def test_csv_holds_the_same(stored: Stored) -> None:
     result = _run("query", "--source", "2001:db8::/32", "--format", "csv", "--config", stored.whole)
     rows = list(csv.DictReader(result.stdout.splitlines()))
-    assert (result.returncode, [int(row["sport"]) for row in rows]) == (0, list(range(12_900, 13_000)))
+    assert (result.exit_code, [int(row["sport"]) for row in rows]) == (0, list(range(12_900, 13_000)))
     assert {row["src"] for row in rows} == {IPV6}
 
 
@@ -227,10 +217,23 @@ def test_an_output_that_is_full_is_told(stored: Stored) -> None:
     assert (result.returncode, result.stderr) == (1, "tapfan: cannot write the output: No space left on device\n")
 
 
+def test_a_process_of_its_own_does_the_same(stored: Stored) -> None:
+    started = subprocess.run(
+        [*COMMAND, "query", "--config", str(stored.partial)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    result = _run("query", "--config", stored.partial)
+    assert (started.returncode, started.stdout, started.stderr) == (3, result.stdout, result.stderr)
+
+
 @pytest.mark.parametrize("command", ["query", "top"])
 def test_without_one_redis_the_rest_is_shown_with_a_warning_and_a_code_of_its_own(stored: Stored, command: str) -> None:
     whole, partial = (_run(command, "--config", file) for file in (stored.whole, stored.partial))
-    assert (whole.returncode, partial.returncode) == (0, 3)
+    assert (whole.exit_code, partial.exit_code) == (0, 3)
     assert partial.stdout == whole.stdout
     assert partial.stderr.startswith("tapfan: warning: the Redis of writer c (unix://")
     assert partial.stderr.endswith("; the answer is partial\n")
@@ -240,7 +243,7 @@ def test_without_one_redis_the_rest_is_shown_with_a_warning_and_a_code_of_its_ow
 @pytest.mark.parametrize("command", ["query", "top", "follow"])
 def test_without_any_redis_it_ends_with_1(stored: Stored, command: str) -> None:
     result = _run(command, "--config", stored.absent)
-    assert (result.returncode, result.stdout) == (1, "")
+    assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("tapfan: no Redis can be read: the Redis of writer a (unix://")
 
 
@@ -249,13 +252,13 @@ def test_what_is_not_ours_is_counted_and_never_shown(live: Live) -> None:
     for key in ("tcp:\x1b[2J", "tcpb:\x1b]0;title\x07", "tcp:1>2:3-4"):
         live.server.client.set(key, "\x1b[2J")
     result = _run("query", "--config", live.config)
-    assert (result.returncode, len(_lines(result.stdout))) == (0, 3)
+    assert (result.exit_code, len(_lines(result.stdout))) == (0, 3)
     assert result.stderr == "tapfan: warning: skipped 3 keys that are not ours: foreign key 3\n"
 
 
 def test_top_ranks_talkers(stored: Stored) -> None:
     result = _run("top", "--config", stored.whole)
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.exit_code, result.stderr) == (0, "")
     titles, *lines, summary = result.stdout.splitlines()
     assert titles.split() == ["source", "packets", "share", "first", "seen", "last", "seen"]
     assert [line.split()[:3] for line in lines] == [
@@ -329,22 +332,92 @@ def test_a_watch_outlives_an_outage(live: Live, terminal: OpenTerminal) -> None:
 
 
 @pytest.fixture
-def following() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
-    """Starts `tapfan follow` with its output where it is told; ended after the test."""
+def follow(live: Live) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Starts `tapfan follow`, or a pipeline that it is the first of; what still runs is ended after the test."""
     with ExitStack() as stack:
 
-        def run(config: Path, stdout: int | IO[str], *arguments: str) -> "subprocess.Popen[str]":
+        def run(*arguments: str, into: str = "") -> "subprocess.Popen[str]":
+            command = shlex.join([*COMMAND, "follow", "--config", str(live.config), *arguments])
             process = stack.enter_context(
                 subprocess.Popen(
-                    [*COMMAND, "follow", "--config", str(config), *arguments],
+                    ["bash", "-c", f"set -o pipefail; {command} | {into}" if into else f"exec {command}"],
                     cwd=ROOT,
-                    stdout=stdout,
+                    stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
                     text=True,
-                    encoding="utf-8",
+                    start_new_session=True,
                 )
             )
-            stack.callback(process.kill)
+            stack.callback(_end_group, process)
             return process
 
         yield run
+
+
+def _end_group(process: "subprocess.Popen[str]") -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_follow_prints_what_is_stored_from_its_start_on_until_it_is_asked_to_end(
+    live: Live, follow: Callable[..., "subprocess.Popen[str]"], number: signal.Signals
+) -> None:
+    put_block(live.server, _made(100, 0, FEW, 1.0).batch)
+    process = follow("--flags", "S", "--format", "csv")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ts,src,sport,dst,dport,flags,segments\n", "it has begun"
+    put_records(live.server, _made(2, 100, FEW, 0.0, SYN).batch)
+    lines = [process.stdout.readline() for _ in range(2)]
+    put_block(live.server, _made(3, 102, IPV6, 0.0, SYN).batch, _made(10, 200, IPV6, 0.0).batch)
+    lines += [process.stdout.readline() for _ in range(3)]
+    assert [line.split(",")[2] for line in lines] == [str(port) for port in range(10_100, 10_105)]
+    process.send_signal(number)
+    rest, errors = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, rest, errors) == (0, "", "")
+
+
+def test_follow_ends_when_nobody_reads_it_any_more(follow: Callable[..., "subprocess.Popen[str]"]) -> None:
+    process = follow("--format", "csv", into="head -1")
+    output, errors = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, output, errors) == (0, "ts,src,sport,dst,dport,flags,segments\n", "")
+
+
+def test_follow_on_a_terminal_is_a_table_until_ctrl_c(live: Live, terminal: OpenTerminal) -> None:
+    shown = terminal("follow", "--config", live.config)
+    shown.show_until(lambda: "segments" in shown.output)
+    put_block(live.server, _made(3, 0, FEW, 0.0).batch)
+    shown.show_until(lambda: "10002" in shown.output)
+    shown.type(CTRL_C)
+    assert shown.end() == 0
+    titles, *lines = shown.output.replace("^C", "").splitlines()
+    assert titles.split() == TITLES
+    assert [line.split()[1] for line in lines if line] == [f"{FEW}:{port}" for port in range(10_000, 10_003)]
+
+
+def test_follow_tells_of_a_redis_that_goes_and_comes(live: Live, terminal: OpenTerminal) -> None:
+    shown = terminal("follow", "--config", live.config)
+    shown.show_until(lambda: "segments" in shown.output)
+    away = live.server.path.rename(live.server.path.with_suffix(".away"))
+    live.server.client.connection_pool.disconnect()
+    with closing(redis.Redis(unix_socket_path=str(away))) as client:
+        client.client_kill_filter(_type="normal", skipme=True)
+        shown.show_until(lambda: "warning: the Redis of writer a" in shown.output)
+        away.rename(live.server.path)
+        shown.show_until(lambda: "tapfan: every Redis answers again" in shown.output)
+    put_block(live.server, _made(3, 0, FEW, 0.0).batch)
+    shown.show_until(lambda: "10002" in shown.output)
+    shown.type(CTRL_C)
+    assert shown.end() == 0
+
+
+def test_ctrl_c_ends_a_query_without_a_traceback(live: Live, terminal: OpenTerminal) -> None:
+    live.server.hold_up()
+    try:
+        shown = terminal("query", "--config", live.config)
+        wait_for(lambda: psutil.Process(shown.pid).net_connections("unix"), "it has asked Redis")
+        shown.type(CTRL_C)
+        assert shown.end() == 130
+    finally:
+        live.server.let_go_on()
+    assert "Traceback" not in shown.output

@@ -58,10 +58,6 @@ def _is_master(server: RedisServer) -> bool:
     return bool(server.info("replication", "role") == "master")
 
 
-def _is_master(server: RedisServer) -> bool:
-    return bool(server.info("replication", "role") == "master")
-
-
 def _found(*servers: RedisServer) -> set[int]:
     """The numbers of the records on these servers."""
     return {int(key[-12:], 16) for server in servers for key in server.client.scan_iter(count=1000)}

@@ -255,3 +255,15 @@ def test_a_real_redis_that_refused_records_is_not_called_healthy_for_its_answers
 def _sets(server: Server) -> int:
     stats = server.client.info("commandstats").get("cmdstat_set", {})
     return int(stats.get("calls", 0)) + int(stats.get("rejected_calls", 0))
+
+
+def test_what_redis_took_is_counted_as_its_load_and_nothing_else(start: Start) -> None:
+    storer = start("", "OOM")
+    storer.add(ROUTER, 0, share(0, 5_000))
+    storer.add(ROUTER, 1, share(5_000, 100, age_s=2 * TTL_S))
+    storer.until(has_stored(2))
+    measured = storer.storing.load.measured()
+    assert measured is not None
+    assert measured.rate == pytest.approx(5_000 / 10)
+    assert 350 < measured.bytes_a_record == measured.bytes_a_key < 450
+    assert measured.ttl_s == TTL_S
