@@ -1,8 +1,12 @@
 """What the commands have in common: their options, how they fail, warn, and write what may be read by nobody."""
 
 import os
+import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
@@ -12,6 +16,23 @@ from tapfan.settings import Settings, SettingsError, load
 
 Config = Annotated[Path | None, typer.Option(help="The configuration file (default: $TAPFAN_CONFIG, tapfan.toml).")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+@contextmanager
+def handling(
+    number: signal.Signals, handler: Callable[[int, FrameType | None], object] | signal.Handlers
+) -> Iterator[None]:
+    """Have that signal handled so; afterwards it is handled as it was before."""
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+def ctrl_c_kills() -> AbstractContextManager[None]:
+    """Let Ctrl-C end the process at once, whatever it waits for, and as shells expect it: by the signal."""
+    return handling(signal.SIGINT, signal.SIG_DFL)
 
 
 class OutputClosedError(Exception):

@@ -11,7 +11,17 @@ import typer
 from tapfan.batch import Records
 from tapfan.cli import filters, options, output, ranking, watching
 from tapfan.cli.filters import Filters
-from tapfan.cli.invocation import Config, Json, OutputClosedError, fail, printable, settings_of, warn, write
+from tapfan.cli.invocation import (
+    Config,
+    Json,
+    OutputClosedError,
+    ctrl_c_kills,
+    fail,
+    printable,
+    settings_of,
+    warn,
+    write,
+)
 from tapfan.cli.lacking import lacking, problems, skipped
 from tapfan.cli.moments import Window
 from tapfan.program import EXIT_FAILED, EXIT_USAGE
@@ -20,7 +30,6 @@ from tapfan.settings import Settings
 from tapfan.stopping import stop_on_signals
 
 EXIT_PARTIAL = 3
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 EXIT_CODES = (
     "Exit codes: 0 done, 1 no Redis answers, 2 a bad argument or configuration, "
     "3 done in part: not every Redis answers."
@@ -53,7 +62,7 @@ def query(
         bounds = Window(settings.ttl, last, since, until).bounds(time.time_ns())
         most = filters.count("--limit", limit)
         text = output.writer(_form(form))
-    with _reader(settings) as reader:
+    with ctrl_c_kills(), _reader(settings) as reader:
         with suppress(OutputClosedError), closing(reader.batches(chosen.query(*bounds))) as stored:
             shown = 0
             for records in stored:
@@ -99,11 +108,12 @@ def top(
     def asked() -> Query:
         return chosen.query(*window.bounds(time.time_ns()))
 
-    with _reader(settings) as reader:
+    if watch:
+        with _reader(settings) as reader, suppress(OutputClosedError):
+            watching.watch(reader, asked, kind, most, str(window))
+        return
+    with ctrl_c_kills(), _reader(settings) as reader:
         with suppress(OutputClosedError):
-            if watch:
-                watching.watch(reader, asked, kind, most, str(window))
-                return
             found = reader.top(asked(), kind, most)
             if as_json:
                 shown = [ranking.as_json(found, kind, reader.problems, reader.skipped)]
@@ -179,8 +189,6 @@ def _reader(settings: Settings) -> Iterator[Reader]:
             yield reader
     except ReaderError as error:
         fail(printable(str(error)), EXIT_FAILED)
-    except KeyboardInterrupt as error:
-        raise typer.Exit(EXIT_INTERRUPTED) from error
 
 
 def _end(reader: Reader) -> None:

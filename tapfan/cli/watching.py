@@ -3,13 +3,14 @@
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from tapfan.cli import ranking
-from tapfan.cli.invocation import printable, write
+from tapfan.cli.invocation import handling, printable, write
 from tapfan.cli.lacking import lacking
 from tapfan.reader import By, Query, Reader, ReaderError
 
@@ -22,9 +23,8 @@ def watch(reader: Reader, query: Callable[[], Query], by: By, most: int, window:
     `query`: the query as of now. Raises ReaderError when no Redis answers at the first time; later ones are shown.
     """
     console = Console(markup=False, emoji=False, highlight=False)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the terminal is set right again, too
     lines: list[str] = []
-    try:
+    with suppress(KeyboardInterrupt), handling(signal.SIGTERM, signal.default_int_handler):
         if console.is_terminal and not console.is_dumb_terminal:
             with Live(console=console, screen=True, auto_refresh=False) as live:
                 for lines in _screens(reader, query, by, most, window):
@@ -32,8 +32,7 @@ def watch(reader: Reader, query: Callable[[], Query], by: By, most: int, window:
         else:
             for screen in _screens(reader, query, by, most, window):
                 write("\n".join((*screen, "", "")))
-    except KeyboardInterrupt:
-        write("".join(f"{line}\n" for line in lines))  # what was on that screen, which is gone
+    write("".join(f"{line}\n" for line in lines))  # what was on that screen, which is gone
 
 
 def _screens(reader: Reader, query: Callable[[], Query], by: By, most: int, window: str) -> Iterator[list[str]]:

