@@ -1,5 +1,7 @@
 """Block layout: the whole pipeline at the highest rate, and what a record takes in Redis."""
 
+import contextlib
+import socket
 import time
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from tapfan import blocks
 from tapfan.batch import Batch, Column, Records
 from tapfan.endpoints import IPV4_MAPPED_PREFIX
 from tests.process.namespace import Namespace
-from tests.process.running import Programs
+from tests.process.running import Programs, wait_for
 from tests.writers.servers import Server
 
 _RATE = 1_000_000
@@ -19,6 +21,7 @@ _SECONDS = 5.0
 _BLOCK_RECORDS = 2000
 _BLOCKS = 500
 _TTL_MS = 300_000
+_PACKETS = 100
 
 
 def block(space: Namespace) -> list[bool]:
@@ -36,6 +39,7 @@ def block(space: Namespace) -> list[bool]:
             settled_s = time.monotonic() - begun
             cpu = {name: (cpu_s(of) - before[name]) * 1e6 / load["sent"] for name, of in processes.items()}
             drops = programs.log("listener").count("kernel_drops")
+            late_ms = _visible_after_ms(programs, space)
         finally:
             programs.close()
     print(f"block layout, {load['sent'] / load['seconds']:,.0f} packets/s, {ledger['stored']:,} records stored:")
@@ -46,8 +50,30 @@ def block(space: Namespace) -> list[bool]:
         asked("packets that are not stored", load["sent"] - ledger["stored"], 0),
         asked("warnings of kernel drops", drops, 0),
         asked("us of CPU a record, Redis included", sum(cpu.values()), 0.35),
+        asked("ms until a record is in Redis at low traffic, of 100 the 99th", late_ms, 100),
         asked(f"bytes of Redis memory a record, {_BLOCK_RECORDS:,} records a block", _memory(), 20),
     ]
+
+
+def _visible_after_ms(programs: Programs, space: Namespace) -> float:
+    """How long after a packet its record can be read, of a hundred packets one after the other: the 99th."""
+    random = np.random.default_rng(1)
+    late_s = []
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(programs.redis(name)) for name in programs.redis_ports]
+
+        def keys() -> int:
+            return sum(int(client.dbsize()) for client in clients)
+
+        for pause_s in random.uniform(0.05, 0.15, _PACKETS):
+            time.sleep(pause_s)
+            before, begun_s = keys(), time.monotonic()
+            with socket.socket() as connection, contextlib.suppress(OSError):
+                connection.setblocking(False)
+                connection.connect((space.address, 9000))
+            wait_for(lambda before=before: keys() > before, "the packet's record is there")
+            late_s.append(time.monotonic() - begun_s)
+    return float(np.quantile(late_s, 0.99)) * 1000
 
 
 def _memory() -> float:

@@ -16,12 +16,13 @@ def rows(ranking: Ranking, by: By) -> list[str]:
     if not talkers:
         return []
     titles = ("source", "destination") if by == "pair" else (by,)
-    return Aligned(*titles, ">packets", ">share", "first seen", "last seen").lines(
-        *zip(*(talker.key for talker in talkers), strict=True),
+    # Addresses come last: where two of IPv6 are too long for the line, only the second one is in the next.
+    return Aligned(">packets", ">share", "first seen", "last seen", *titles).lines(
         [f"{talker.packets:,}" for talker in talkers],
         [f"{talker.share:.1%}" for talker in talkers],
         local_times([talker.first_ns for talker in talkers]),
         local_times([talker.last_ns for talker in talkers]),
+        *zip(*(talker.key for talker in talkers), strict=True),
     )
 
 

@@ -59,11 +59,11 @@ class Seen:
         self._forgetful = forgetful
 
     def fresh(self, identity: Column) -> Column:
-        """A mask of those that it had not been given before; of equal ones among them, the first."""
+        """A mask of those that it had not been given before; of equal ones among them, of one."""
         breaks = _breaks(identity)
         if len(breaks) <= _FEW_RUNS + len(identity) // _CHUNK:
             return self._fresh_in_runs(identity, breaks)
-        order = np.argsort(identity, kind="stable")
+        order = np.argsort(identity)
         ordered = identity[order]
         first = np.ones(len(ordered), bool)
         first[1:] = ordered[1:] != ordered[:-1]

@@ -101,7 +101,7 @@ class _Texts:
 
     def windows(self, at: Column, width: int) -> Column:
         """The bytes from each of the places on: shape (n, width)."""
-        all_of_them = np.ndarray(len(self.data) - width + 1, f"V{width}", self.data, strides=(1,))
+        all_of_them: Column = np.ndarray(len(self.data) - width + 1, f"V{width}", self.data, strides=(1,))
         return all_of_them[at].view(np.uint8).reshape(len(at), width)
 
     def padded(self, starts: Column, ends: Column, width: int) -> Column:

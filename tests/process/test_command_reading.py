@@ -260,11 +260,11 @@ def test_top_ranks_talkers(stored: Stored) -> None:
     result = _run("top", "--config", stored.whole)
     assert (result.exit_code, result.stderr) == (0, "")
     titles, *lines, summary = result.stdout.splitlines()
-    assert titles.split() == ["source", "packets", "share", "first", "seen", "last", "seen"]
-    assert [line.split()[:3] for line in lines] == [
-        [MANY, "1,900", "63.3%"],
-        [FEW, "1,000", "33.3%"],
-        [IPV6, "100", "3.3%"],
+    assert titles.split() == ["packets", "share", "first", "seen", "last", "seen", "source"]
+    assert [[*line.split()[:2], line.split()[-1]] for line in lines] == [
+        ["1,900", "63.3%", MANY],
+        ["1,000", "33.3%", FEW],
+        ["100", "3.3%", IPV6],
     ]
     assert summary == "3,000 packets of 3 sources in the last 5m"
     assert max(map(len, result.stdout.splitlines())) <= WIDTH

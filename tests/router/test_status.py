@@ -120,6 +120,7 @@ def test_the_status_is_as_the_design_says() -> None:
     observed = {name: dict.fromkeys(("10s", "1m", "5m"), part) for name, part in (("a", 0.30303), ("b", 0.69697))}
     assert status(house, 0.0) == {
         "version": 2,
+        "ttl": 300.0,
         "writers": {
             "a": {
                 "redis": "redis://a:6379/0",

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import hiredis
 import numpy as np
 
 from tapfan import blocks
@@ -68,6 +69,16 @@ def put_records(server: Server, batch: Batch, ttl_ms: int = TTL_MS) -> None:
             assert connection.read_response() == "OK"
     finally:
         server.client.connection_pool.release(connection)
+
+
+def stored_texts(batch: Batch) -> list[tuple[bytes, bytes]]:
+    """The keys and values that a writer stores in record layout, of records that live."""
+    reader = hiredis.Reader()
+    reader.feed(bytes(pack(batch, TTL_MS, 0).data))
+    found = []
+    while command := reader.gets():
+        found.append((command[1], command[2]))
+    return found
 
 
 def put_block(server: Server, *parts: Batch, ttl_ms: int = TTL_MS) -> bytes:

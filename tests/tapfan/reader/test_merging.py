@@ -1,0 +1,61 @@
+"""More rows than are held, sorted and joined."""
+
+import tempfile
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tapfan.batch import Column
+from tapfan.reader import merging
+from tapfan.reader.merging import Runs
+from tapfan.reader.query import ReaderError
+
+_ROW = np.dtype([("high", "<u8"), ("low", "<u8")])
+
+
+def _settle(rows: Column) -> Column:
+    return np.unique(rows)
+
+
+def _key(rows: Column) -> list[Column]:
+    return [rows["high"], rows["low"]]
+
+
+_values = st.sampled_from([0, 1, 2, 3, 2**63, 2**64 - 1])
+_pieces = st.lists(st.lists(st.tuples(_values, _values), max_size=30), max_size=12)
+
+
+@given(_pieces, st.integers(1, 20), st.integers(1, 4))
+def test_all_come_sorted_and_once(pieces: list[list[tuple[int, int]]], held: int, least: int) -> None:
+    with pytest.MonkeyPatch.context() as patch, Runs(_settle, _key, held) as runs:
+        patch.setattr(merging, "_LEAST_PIECE", least)
+        for piece in pieces:
+            runs.add(np.array(piece, _ROW))
+        merged = [row for rows in runs.merged() for row in rows.tolist()]
+    assert merged == sorted({row for piece in pieces for row in piece})
+
+
+def test_memory_is_bounded() -> None:
+    count, held = 2_000_000, 50_000
+    random = np.random.default_rng(2)
+    tracemalloc.start()
+    with Runs(_settle, _key, held) as runs:
+        for _ in range(count // 10_000):
+            rows = np.empty(10_000, _ROW)
+            rows["high"] = random.integers(0, 2**63, len(rows))
+            rows["low"] = 0
+            runs.add(rows)
+        assert sum(map(len, runs.merged())) == count
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 12 * held * _ROW.itemsize < count * _ROW.itemsize
+
+
+def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: Path("/dev/full").open("r+b", buffering=0))
+    with Runs(_settle, _key, 2) as runs, pytest.raises(ReaderError, match=r"No space left.*TMPDIR"):
+        runs.add(np.array([(1, 2), (3, 4)], _ROW))
