@@ -59,7 +59,8 @@ def _of_keys(folder: Path) -> float:
         times = [(_seconds(lambda: _loop([a, b])), _seconds(lambda: _top(settings, _KEYS))) for _ in range(_ROUNDS)]
     loop_s, top_s = (min(each) for each in zip(*times, strict=True))
     print(f"reader, {_KEYS:,} keys: top {top_s:.2f} s, the loop over redis-py {loop_s:.2f} s")
-    return loop_s / top_s
+    ratio: float = loop_s / top_s
+    return ratio
 
 
 def _top(settings: Settings, count: int) -> None:

@@ -6,7 +6,7 @@ import pwd
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from tapfan import durations, interfaces, offloads, redis_warnings
 from tapfan.control import ControlClient, ControlError, ControlTimeoutError
 from tapfan.offloads import Offloads
 from tapfan.program import CannotRunError
-from tapfan.redis_connection import OLDEST_VERSION, pool
+from tapfan.redis_connection import OLDEST_VERSION, client, reason
 from tapfan.settings import ListenerSettings, Settings, WriterSettings
 
 _REDIS_TIMEOUT_S = 1.0
@@ -28,8 +28,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class _RedisState:
-    """What a Redis told of itself; `policy` and `ahead_us` are None, and memory is 0, where the user may not ask."""
+    """What one server told of itself; `policy` and `ahead_us` are None, and memory is 0, where the user may not ask."""
 
+    version: str
     policy: str | None
     used_memory: int  # bytes
     max_memory: int  # bytes; 0: unlimited
@@ -59,10 +60,10 @@ def check(settings: Settings) -> dict[str, Any]:
     for writer in settings.writers:
         does = f"stores {writer.weight / total:.1%} in {writer.redacted}, for {durations.text(settings.ttl)}"
         processes.append({"command": f"python -m writers {writer.name}", "does": does})
-        state = _see_redis(writer, notes, problems)
+        states = _see_redis(writer, notes, problems)
         projection = projections.get(writer.name)
-        notes += [f"{writer.redacted} {text}" for text in _room(state, projection, writer, settings)]
-        warnings += [f"{writer.redacted}: {text}" for text in _redis_warnings(state, projection)]
+        notes += [f"{writer.redacted} {text}" for text in _room(states, projection, writer, settings)]
+        warnings += [f"{writer.redacted}: {text}" for text in _redis_warnings(states, projection)]
     told = {name: asdict(found) for name, found in merging.items()}
     return {"processes": processes, "interfaces": told, "notes": notes, "warnings": warnings, "problems": problems}
 
@@ -132,42 +133,52 @@ def _bind_problem(address: str, port: int) -> int | None:
     return None
 
 
-def _see_redis(writer: WriterSettings, notes: list[str], problems: list[str]) -> _RedisState | None:
-    """Whether the writer's Redis can be used; gives what it told of itself, None when it did not answer."""
+def _see_redis(writer: WriterSettings, notes: list[str], problems: list[str]) -> list[_RedisState]:
+    """Whether the writer's Redis can be used; gives what its servers told of themselves: none when it did not answer."""
     try:
-        connections = pool(writer, _REDIS_TIMEOUT_S, _REDIS_TIMEOUT_S)
-    except OSError as error:
-        problems.append(f"the writer {writer.name} cannot read its password_file: {error}")
-        return None
-    try:
-        with redis.Redis(connection_pool=connections) as client:
-            version = str(client.info("server")["redis_version"])
-            state = _redis_state(client)
+        states = _redis_states(writer)
     except redis.AuthenticationError as error:
         problems.append(f"{writer.redacted} refuses the writer {writer.name}: {error}")
-    except (redis.RedisError, OSError) as error:
-        reason = str(error).rstrip(".")
-        notes.append(f"{writer.redacted} does not answer yet ({reason}); the writer {writer.name} keeps trying")
+    except redis.RedisError as error:
+        notes.append(f"{writer.redacted} does not answer yet ({reason(error)}); the writer {writer.name} keeps trying")
+    except OSError as error:  # of the file: those of connections are redis-py's own
+        problems.append(f"the writer {writer.name} cannot read its password_file: {error}")
     else:
-        notes.append(f"{writer.redacted} answers: Redis {version}")
-        if tuple(map(int, version.split(".")[:2])) < OLDEST_VERSION:
+        version = min((state.version for state in states), key=_version)
+        servers = f", {len(states)} primaries" if len(states) > 1 else ""
+        notes.append(f"{writer.redacted} answers: Redis {version}{servers}")
+        if _version(version) < OLDEST_VERSION:
             problems.append(f"{writer.redacted} is Redis {version}; SET with PXAT needs 6.2 or newer")
-        return state
-    return None
+        return states
+    return []
 
 
-def _redis_state(client: redis.Redis) -> _RedisState:
-    memory = _if_permitted(lambda: client.info("memory")) or {}
+def _redis_states(writer: WriterSettings) -> list[_RedisState]:
+    """What the writer's Redis tells; of a cluster, each primary. Raises OSError for a password_file, and RedisError."""
+    with client(writer, _REDIS_TIMEOUT_S, _REDIS_TIMEOUT_S) as reached:
+        if isinstance(reached, redis.RedisCluster):
+            return [_redis_state(reached.get_redis_connection(node)) for node in reached.get_primaries()]
+        return [_redis_state(reached)]
+
+
+def _redis_state(server: redis.Redis) -> _RedisState:
+    version = str(server.info("server")["redis_version"])
+    memory = _if_permitted(lambda: server.info("memory")) or {}
     begun_ns = time.time_ns()
-    told = _if_permitted(client.time)  # seconds and microseconds
+    told = _if_permitted(server.time)  # seconds and microseconds
     ended_ns = time.time_ns()
     return _RedisState(
+        version=version,
         policy=memory.get("maxmemory_policy"),
         used_memory=memory.get("used_memory", 0),
         max_memory=memory.get("maxmemory", 0),
         ahead_us=None if told is None else told[0] * 10**6 + told[1] - (begun_ns + ended_ns) // 2000,
         round_trip_us=(ended_ns - begun_ns) // 1000,
     )
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(".")[:2]))
 
 
 def _if_permitted(ask: Callable[[], T]) -> T | None:
@@ -179,23 +190,23 @@ def _if_permitted(ask: Callable[[], T]) -> T | None:
 
 
 def _room(
-    state: _RedisState | None, projection: Mapping[str, Any] | None, writer: WriterSettings, settings: Settings
+    states: Sequence[_RedisState], projection: Mapping[str, Any] | None, writer: WriterSettings, settings: Settings
 ) -> Iterator[str]:
     """What memory a writer's Redis has, and what of it is needed, as far as that is known."""
-    if state is not None and state.max_memory:
-        free = max(0, state.max_memory - state.used_memory)
+    if states and all(state.max_memory for state in states):
+        free = sum(max(0, state.max_memory - state.used_memory) for state in states)
         yield redis_warnings.holds(free, settings.layout_of(writer), settings.ttl)
     if projection is not None:
         yield f"gets {redis_warnings.rate(projection['rate'])} now and {redis_warnings.need(projection)} for them"
 
 
-def _redis_warnings(state: _RedisState | None, projection: Mapping[str, Any] | None) -> list[str]:
-    """What could make a writer's Redis lose records, by what is known."""
+def _redis_warnings(states: Sequence[_RedisState], projection: Mapping[str, Any] | None) -> list[str]:
+    """What could make a writer's Redis lose records, by what is known; what is alike for several servers once."""
     told = [redis_warnings.memory(projection)]
-    if state is not None:
+    for state in states:
         told.append(redis_warnings.eviction(state.policy, state.max_memory))
         told.append(redis_warnings.clock(state.ahead_us, state.round_trip_us))
-    return [text for text in told if text]
+    return list(dict.fromkeys(text for text in told if text))
 
 
 def _projections(settings: Settings) -> dict[str, Mapping[str, Any] | None]:

@@ -3,6 +3,7 @@
 An identity is a uint64: the stream's number in its upper 16 bits, the sequence number in its lower 48.
 """
 
+import itertools
 import threading
 from collections import OrderedDict
 
@@ -60,6 +61,8 @@ class Seen:
 
     def fresh(self, identity: Column) -> Column:
         """A mask of those that it had not been given before; of equal ones among them, of one."""
+        if not len(identity):
+            return np.empty(0, bool)
         breaks = _breaks(identity)
         if len(breaks) <= _FEW_RUNS + len(identity) // _CHUNK:
             return self._fresh_in_runs(identity, breaks)
@@ -76,8 +79,7 @@ class Seen:
     def _fresh_in_runs(self, identity: Column, breaks: Column) -> Column:
         """The same for runs that ascend, each within one chunk, and begin after the `breaks`."""
         fresh = np.empty(len(identity), bool)
-        starts = [0, *breaks.tolist()] if len(identity) else []
-        for start, stop in zip(starts, [*starts[1:], len(identity)], strict=True):
+        for start, stop in itertools.pairwise([0, *breaks.tolist(), len(identity)]):
             run = identity[start:stop]
             chunk = self._chunk(int(run[0]) >> _CHUNK_BITS)
             first, last = int(run[0]) % _CHUNK, int(run[-1]) % _CHUNK

@@ -102,12 +102,14 @@ class _Texts:
     def windows(self, at: Column, width: int) -> Column:
         """The bytes from each of the places on: shape (n, width)."""
         all_of_them: Column = np.ndarray(len(self.data) - width + 1, f"V{width}", self.data, strides=(1,))
-        return all_of_them[at].view(np.uint8).reshape(len(at), width)
+        chosen: Column = all_of_them[at]
+        return chosen.view(np.uint8).reshape(len(at), width)
 
     def padded(self, starts: Column, ends: Column, width: int) -> Column:
         """The texts between the places, as words with NUL behind them: shape (n, width / 8); none is longer."""
-        words: Column = self.windows(starts, width).view(np.uint64)
-        return words & _MASKS[width][ends - starts]
+        own: Column = _MASKS[width][ends - starts]
+        own &= self.windows(starts, width).view(np.uint64)
+        return own
 
     def next(self, character: bytes, starts: Column) -> Column:
         """The place of the first such character at or behind each of the places; beyond all texts if there is none."""

@@ -33,6 +33,8 @@ def _address(text: bytes) -> bytes | None:
         address = ip_address(text.decode("ascii"))
     except ValueError:
         return None
+    if b"%" in text:  # a scope
+        return None
     usual = str(address.ipv4_mapped if address.version == 6 and address.ipv4_mapped else address)
     return packed(usual) if usual.encode() == text else None
 
@@ -88,28 +90,9 @@ def test_whatever_else_has_our_prefix_is_left_out(keys: list[bytes]) -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        "1.2.3",
-        "1.2.3.4.5",
-        "01.2.3.4",
-        "1.2.3.256",
-        "1.2.3.",
-        ".1.2.3",
-        "1..2.3",
-        "1.2.3.4444",
-        "1:2.3.4",
-        "::ffff:1.2.3.4",
-    ]
-    + [
-        "2001:DB8::1",
-        "2001:0db8::1",
-        "::1%eth0",
-        "g::1",
-        "1.2.3.-4",
-        "1.2.3.4 ",
-        "٣.2.3.4",
-        "127.1.2.3",
-        "::",
-        "0.0.0.0",
+        *("1.2.3", "1.2.3.4.5", "01.2.3.4", "1.2.3.256", "1.2.3.", ".1.2.3", "1..2.3", "1.2.3.4444", "1:2.3.4"),
+        *("::ffff:1.2.3.4", "2001:DB8::1", "2001:0db8::1", "::1%eth0", "g::1", "1.2.3.-4", "1.2.3.4 ", "٣.2.3.4"),
+        *("127.1.2.3", "::", "0.0.0.0"),
     ],
 )
 def test_addresses_are_taken_as_they_are_usually_written_only(source: str) -> None:
