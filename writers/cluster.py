@@ -90,7 +90,7 @@ class ClusterStore:
     def _set(self, cluster: redis.RedisCluster, left: Sequence[Command]) -> None:
         asking: dict[tuple[str, int], list[Command]] = {}
         for _ in range(_ROUNDS):
-            groups = [(node, commands, False) for node, commands in _by_node(cluster, left).items()]
+            groups = [(node, commands, False) for node, commands in _by_node(cluster, left)]
             groups += [(_node(cluster, *address), commands, True) for address, commands in asking.items()]
             left, asking = [], defaultdict(list)
             for node, commands, is_asking in groups:
@@ -159,11 +159,12 @@ def _unpacked(data: memoryview, count: int) -> list[Command]:
     return [reader.gets() for _ in range(count)]
 
 
-def _by_node(cluster: redis.RedisCluster, commands: Sequence[Command]) -> dict[ClusterNode, list[Command]]:
-    groups: defaultdict[ClusterNode, list[Command]] = defaultdict(list)
+def _by_node(cluster: redis.RedisCluster, commands: Sequence[Command]) -> list[tuple[ClusterNode, list[Command]]]:
+    groups: dict[str, tuple[ClusterNode, list[Command]]] = {}
     for command in commands:
-        groups[cluster.get_node_from_key(command[1])].append(command)
-    return groups
+        node = cluster.get_node_from_key(command[1])
+        groups.setdefault(node.name, (node, []))[1].append(command)
+    return list(groups.values())
 
 
 def _node(cluster: redis.RedisCluster, host: str, port: int) -> ClusterNode:
@@ -173,12 +174,12 @@ def _node(cluster: redis.RedisCluster, host: str, port: int) -> ClusterNode:
 
 def _trials(cluster: redis.RedisCluster) -> list[Command]:
     """A SET for each primary that leaves nothing behind, as its time is over at once."""
-    wanted = set(cluster.get_primaries())
-    trials: dict[ClusterNode, Command] = {}
+    wanted = {node.name for node in cluster.get_primaries()}
+    trials: dict[str, Command] = {}
     number = 0
     while trials.keys() < wanted:
         key = b"tcp:check%d" % number
-        trials.setdefault(cluster.get_node_from_key(key), [b"SET", key, b"1", b"PXAT", b"1"])
+        trials.setdefault(cluster.get_node_from_key(key).name, [b"SET", key, b"1", b"PXAT", b"1"])
         number += 1
     return list(trials.values())
 

@@ -41,6 +41,7 @@ class Store:
     def __init__(self, settings: WriterSettings) -> None:
         self._settings = settings
         self._connection: AbstractConnection | None = None
+        self._begun = (0.0, 0)  # the last sending: seconds of the monotonic clock, and ns of the usual one
 
     def set_all(self, commands: Commands) -> None:
         """Send the commands and check every reply; with `confirm`, a replica has them, too. Raises StoreError."""
@@ -56,7 +57,7 @@ class Store:
         """
         if trial:
             self._exchange(memoryview(_TRIAL), lambda raw: _expect(raw, _OK, 1))
-        vitals = self._exchange(memoryview(CHECK), _vitals)
+        vitals = self._exchange(memoryview(CHECK), self._vitals)
         self._confirm()
         return vitals
 
@@ -76,6 +77,7 @@ class Store:
     def _exchange(self, data: memoryview, receive: Callable[[socket.socket], T]) -> T:
         try:
             connection = self._connected()
+            self._begun = time.monotonic(), time.time_ns()
             connection.send_packed_command([data], check_health=False)
             raw = connection._get_socket()  # redis-py has no public name for it
             if raw is None:
@@ -93,6 +95,12 @@ class Store:
         except (redis.RedisError, OSError, hiredis.HiredisError, ValueError) as error:
             self.close()
             raise StoreError(reason(error)) from error
+
+    def _vitals(self, raw: socket.socket) -> Vitals:
+        """What Redis answers to CHECK, which was just sent. Raises UnfitError when it would take no records."""
+        answers = _read(raw, CHECK_REPLIES)
+        begun_s, begun_ns = self._begun
+        return read_vitals(answers, round((time.monotonic() - begun_s) * 1e6), (begun_ns + time.time_ns()) // 2)
 
     def _connected(self) -> AbstractConnection:
         if self._connection is None:
@@ -143,13 +151,6 @@ def _raise_first_error(raw: socket.socket, begun: bytes) -> NoReturn:
         raise StoreError("an answer that is neither OK nor an error")
     hint = "; SET with PXAT needs Redis 6.2 or newer" if "syntax error" in str(reply) else ""
     raise StoreError(f"refused: {reply}{hint}")
-
-
-def _vitals(raw: socket.socket) -> Vitals:
-    """What Redis answers to CHECK, which was just sent. Raises UnfitError when it would take no records."""
-    begun_s, begun_ns = time.monotonic(), time.time_ns()
-    answers = _read(raw, CHECK_REPLIES)
-    return read_vitals(answers, round((time.monotonic() - begun_s) * 1e6), (begun_ns + time.time_ns()) // 2)
 
 
 def _read(raw: socket.socket, count: int) -> list[Any]:

@@ -26,7 +26,7 @@ def _print_version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(epilog=EXIT_CODES)
+@app.callback(epilog="Exit codes: 0 done, 1 failed, 2 a bad argument or configuration; see COMMAND --help.")
 def tapfan(
     _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")

@@ -134,7 +134,7 @@ def _bind_problem(address: str, port: int) -> int | None:
 
 
 def _see_redis(writer: WriterSettings, notes: list[str], problems: list[str]) -> list[_RedisState]:
-    """Whether the writer's Redis can be used; gives what its servers told of themselves: none when it did not answer."""
+    """Whether the writer's Redis can be used; gives what its servers told of themselves, nothing when none answers."""
     try:
         states = _redis_states(writer)
     except redis.AuthenticationError as error:

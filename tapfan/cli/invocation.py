@@ -13,6 +13,7 @@ import typer
 
 from tapfan.program import EXIT_FAILED, EXIT_USAGE
 from tapfan.settings import Settings, SettingsError, load
+from tapfan.stopping import Stop
 
 Config = Annotated[Path | None, typer.Option(help="The configuration file (default: $TAPFAN_CONFIG, tapfan.toml).")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
@@ -33,6 +34,19 @@ def handling(
 def ctrl_c_kills() -> AbstractContextManager[None]:
     """Let Ctrl-C end the process at once, whatever it waits for, and as shells expect it: by the signal."""
     return handling(signal.SIGINT, signal.SIG_DFL)
+
+
+@contextmanager
+def asked_to_stop() -> Iterator[Stop]:
+    """A Stop that Ctrl-C or SIGTERM sets; a second one ends the process, whatever it waits for."""
+    stop = Stop()
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        stop.ask()
+        signal.signal(number, signal.SIG_DFL)
+
+    with handling(signal.SIGINT, ask), handling(signal.SIGTERM, ask):
+        yield stop
 
 
 class OutputClosedError(Exception):

@@ -15,6 +15,7 @@ from tapfan.cli.invocation import (
     Config,
     Json,
     OutputClosedError,
+    asked_to_stop,
     ctrl_c_kills,
     fail,
     printable,
@@ -27,14 +28,13 @@ from tapfan.cli.moments import Window
 from tapfan.program import EXIT_FAILED, EXIT_USAGE
 from tapfan.reader import Query, Reader, ReaderError
 from tapfan.settings import Settings
-from tapfan.stopping import stop_on_signals
 
 EXIT_PARTIAL = 3
 EXIT_CODES = (
-    "Exit codes: 0 done, 1 no Redis answers, 2 a bad argument or configuration, "
+    "Exit codes: 0 done, 1 failed (no Redis answers), 2 a bad argument or configuration, "
     "3 done in part: not every Redis answers."
 )
-ENDLESS_EXIT_CODES = "Exit codes: 0 ended by Ctrl-C, 1 no Redis answers, 2 a bad argument or configuration."
+ENDLESS_EXIT_CODES = "Exit codes: 0 ended by Ctrl-C, 1 failed (no Redis answers), 2 a bad argument or configuration."
 
 _POLL_S = 0.2  # how long Ctrl-C, or that nobody reads the output any more, may go unnoticed
 
@@ -137,7 +137,7 @@ def follow(
     with _usage():
         chosen = Filters.read(source, destination, port, flags)
         text = output.writer(_form(form))
-    with stop_on_signals() as stop, _reader(settings) as reader:
+    with asked_to_stop() as stop, _reader(settings) as reader:
         with suppress(OutputClosedError), closing(reader.follow(chosen.query(), lambda: bool(stop), _POLL_S)) as stored:
             known: list[str] = []
             for records in stored:

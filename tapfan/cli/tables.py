@@ -6,9 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tapfan import durations
-
-from tapfan import redis_warnings
+from tapfan import durations, redis_warnings
 
 _LISTENER_REASONS = {
     "spooling": "more is not stored yet than its window holds, the rest waits in its spool on disk; see the writers",

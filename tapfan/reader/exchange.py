@@ -2,7 +2,7 @@
 
 import contextlib
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import hiredis
@@ -13,7 +13,7 @@ _RECEIVE_BYTES = 256 * 1024
 # Of one reply. Ours are far smaller: only keys that are themselves millions of bytes long lead there.
 _MOST_BYTES = 64 * 1024 * 1024
 
-FAILURES = (redis.RedisError, OSError, hiredis.HiredisError, ValueError)
+FAILURES = (redis.RedisError, OSError, hiredis.HiredisError)
 
 
 class RefusedError(Exception):
@@ -29,7 +29,7 @@ class Connection:
     def __init__(self, pool: redis.ConnectionPool) -> None:
         connection = pool.make_connection()
         if not isinstance(connection, AbstractConnection):
-            raise ValueError(f"redis-py connects by a {type(connection).__name__}, which has no socket")
+            raise ConnectionError(f"redis-py connects by a {type(connection).__name__}, which has no socket")
         self._connection = connection
         connection.connect()
         raw = connection._get_socket()  # redis-py has no public name for it
@@ -46,15 +46,30 @@ class Connection:
     def receive(self) -> Any:
         """The next reply; an error is one of its own kind, not raised."""
         while (reply := self._reader.gets()) is False:
-            data = self.socket.recv(_RECEIVE_BYTES)
-            if not data:
-                raise ConnectionError("Redis closed the connection")
-            self._unread += len(data)
-            if self._unread > _MOST_BYTES:
-                raise ConnectionError(f"a reply of more than {_MOST_BYTES} bytes")
-            self._reader.feed(data)
+            self._reader.feed(self._received())
         self._unread = 0
         return reply
+
+    def receive_lines(self, count: Callable[[bytes], int]) -> bytes:
+        """The next reply's bytes, all that have come once they have as many lines as `count` says of what there is."""
+        data = self._received()
+        while data.count(b"\n") < count(data):
+            data += self._received()
+        self._unread = 0
+        return data
+
+    def put_back(self, data: bytes) -> None:
+        """Let bytes that were received be those of the next reply."""
+        self._reader.feed(data)
+
+    def _received(self) -> bytes:
+        data = self.socket.recv(_RECEIVE_BYTES)
+        if not data:
+            raise ConnectionError("Redis closed the connection")
+        self._unread += len(data)
+        if self._unread > _MOST_BYTES:
+            raise ConnectionError(f"a reply of more than {_MOST_BYTES} bytes")
+        return data
 
     def receive_within(self, seconds: float) -> Any:
         """The next reply; None where it is not there in time."""

@@ -5,7 +5,7 @@ import dataclasses
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tapfan.reader import tracking
@@ -18,6 +18,7 @@ from tapfan.reader.nodes import Node, nodes, title
 from tapfan.reader.query import Query, ReaderError
 from tapfan.reader.report import Report
 from tapfan.reader.scanning import all_keys
+from tapfan.reader.texts import Texts
 from tapfan.settings import Settings, WriterSettings
 
 _WAITING_PIECES = 16
@@ -126,7 +127,7 @@ class Following:
         """Start to follow those of the writer's servers that are not followed."""
         try:
             found = nodes(writer.settings, self._timeout_s)
-        except FAILURES as error:
+        except (*FAILURES, ValueError) as error:  # a password that is no text
             self._report.fail(title(writer.settings), reason(error, self._timeout_s))
             return []
         titles = {node.title for node in found}
@@ -181,7 +182,7 @@ class Following:
                 self._look(scanning, asking, lost_ns - _LATE_NS)
         loader = Loader(asking, self._wanted, self._report)
         for keys in tracking.changes(notices, asking, self._stopping.is_set):
-            self._load(loader, keys)
+            self._load(loader, Texts.of(keys))
 
     def _look_again_and_again(self, scanning: Connection, asking: Connection) -> None:
         since_ns = self._began_ns
@@ -199,7 +200,7 @@ class Following:
         for keys in all_keys(scanning):
             self._load(loader, keys)
 
-    def _load(self, loader: Loader, keys: Sequence[bytes]) -> None:
+    def _load(self, loader: Loader, keys: Texts) -> None:
         for found in loader.load(keys, time.time_ns()):
             self._put(found)
 

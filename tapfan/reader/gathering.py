@@ -24,7 +24,7 @@ def find_nodes(writers: Sequence[WriterSettings], timeout_s: float, report: Repo
     for writer in writers:
         try:
             found += nodes(writer, timeout_s)
-        except FAILURES as error:
+        except (*FAILURES, ValueError) as error:  # a password that is no text
             report.fail(title(writer), reason(error, timeout_s))
     if not found:
         raise ReaderError(f"no Redis can be read: {report.reasons}")

@@ -3,7 +3,6 @@
 Key: `tcp:{source}>{destination}:{timestamp, ns, 19 digits}-{stream}.{sequence number, 12 hexadecimal digits}`.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from tapfan.batch import Column
 from tapfan.endpoints import address_text, packed
+from tapfan.reader.texts import Texts
 from tapfan.wire import STREAM_FORM
 
 PREFIX = b"tcp:"
@@ -20,7 +20,6 @@ _SEQUENCE_DIGITS = 12
 _SHORTEST, _LONGEST = 53, 158  # `tcp:::>:::` and a stream of one letter; IPv6 addresses and a stream of 41
 _ADDRESS_WIDTH = 40  # the longest text has 39 characters
 _STREAM_WIDTH = 48
-_PADDING = 64  # so that a window of any width can be looked at where the last key ends
 _MIXING = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -83,52 +82,17 @@ class RecordKeys:
     sequence: Column
 
 
-# By how long a text is: the bits that are its own in words of so many bytes.
-_MASKS = {
-    width: np.where(np.arange(width) < np.arange(width + 1)[:, None], 255, 0).astype(np.uint8).view(np.uint64)
-    for width in (_ADDRESS_WIDTH, _STREAM_WIDTH)
-}
-
-
-class _Texts:
-    """Texts one after the other, and windows into them."""
-
-    def __init__(self, texts: Sequence[bytes]) -> None:
-        self.data = np.frombuffer(b"".join([*texts, bytes(_PADDING)]), np.uint8)
-        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-        self.ends = np.cumsum(lengths)
-        self.starts = self.ends - lengths
-
-    def windows(self, at: Column, width: int) -> Column:
-        """The bytes from each of the places on: shape (n, width)."""
-        all_of_them: Column = np.ndarray(len(self.data) - width + 1, f"V{width}", self.data, strides=(1,))
-        chosen: Column = all_of_them[at]
-        return chosen.view(np.uint8).reshape(len(at), width)
-
-    def padded(self, starts: Column, ends: Column, width: int) -> Column:
-        """The texts between the places, as words with NUL behind them: shape (n, width / 8); none is longer."""
-        own: Column = _MASKS[width][ends - starts]
-        own &= self.windows(starts, width).view(np.uint64)
-        return own
-
-    def next(self, character: bytes, starts: Column) -> Column:
-        """The place of the first such character at or behind each of the places; beyond all texts if there is none."""
-        places = np.append(np.flatnonzero(self.data == character[0]), len(self.data))
-        return places[np.searchsorted(places, starts)]
-
-
-def read_record_keys(keys: Sequence[bytes]) -> RecordKeys:
+def read_record_keys(texts: Texts) -> RecordKeys:
     """Read keys that begin with PREFIX; those that are not a record's are left out."""
-    texts = _Texts(keys)
-    starts, ends = texts.starts, texts.ends
-    lengths = ends - starts
-    arrow, dash = texts.next(b">", starts), texts.next(b"-", starts)
+    starts, ends, lengths = texts.starts, texts.ends, texts.lengths
+    arrow, dash = texts.next(b">"), texts.next(b"-")
     colon, dot = dash - _TIME_DIGITS - 1, ends - _SEQUENCE_DIGITS - 1
     sound = (lengths >= _SHORTEST) & (lengths <= _LONGEST) & (dash < dot)
     # No text is longer than what it is looked at by below.
     source_length, destination_length, stream_length = arrow - starts - len(PREFIX), colon - arrow - 1, dot - dash - 1
     for length, longest in ((source_length, 39), (destination_length, 39), (stream_length, 41)):
         sound &= (length >= 2) & (length <= longest)
+    sound &= texts.next(b"\0") >= ends  # which pads texts below
     rows = np.flatnonzero(sound)
     starts, ends, arrow, dash, colon, dot = (each[rows] for each in (starts, ends, arrow, dash, colon, dot))
     timestamp, is_time = _numbers(texts.windows(colon, _TIME_DIGITS + 1), _DECIMAL, _TIME_POWERS)
@@ -138,7 +102,7 @@ def read_record_keys(keys: Sequence[bytes]) -> RecordKeys:
     names, stream = _streams(texts, dash + 1, dot)
     is_stream = np.array([bool(name) for name in names], bool)[stream]
     sound = is_time & is_sequence & is_source & is_destination & is_stream
-    sound &= texts.data[dot] == ord(".")
+    sound &= (texts.data[colon] == ord(":")) & (texts.data[dot] == ord("."))
     if not sound.all():
         rows, timestamp, source, destination, stream, sequence = (
             each[sound] for each in (rows, timestamp, source, destination, stream, sequence)
@@ -158,12 +122,12 @@ def _numbers(texts: Column, table: Column, powers: Column) -> tuple[Column, Colu
     return number, sound
 
 
-def _addresses(texts: _Texts, starts: Column, ends: Column) -> tuple[Column, Column]:
+def _addresses(texts: Texts, starts: Column, ends: Column) -> tuple[Column, Column]:
     """Addresses of shape (n, 16), and which of them are some, as `address_text` writes them."""
     count = len(starts)
     if not count:
         return np.empty((0, 16), np.uint8), np.empty(0, bool)
-    text = texts.padded(starts, ends, _ADDRESS_WIDTH)
+    text = texts.words(starts, ends, _ADDRESS_WIDTH)
     if (text == text[0]).all():
         address = _address(_text(text[0]))
         constant = np.frombuffer(address or bytes(16), np.uint8)
@@ -180,7 +144,7 @@ def _addresses(texts: _Texts, starts: Column, ends: Column) -> tuple[Column, Col
     return addresses, sound
 
 
-def _ipv4(texts: _Texts, starts: Column, ends: Column) -> tuple[Column, Column]:
+def _ipv4(texts: Texts, starts: Column, ends: Column) -> tuple[Column, Column]:
     """IPv4 addresses of shape (n, 4), and which of the texts are some."""
     octets = np.empty((len(starts), 4), np.uint8)
     sound = np.ones(len(starts), bool)
@@ -212,11 +176,11 @@ def _address(text: bytes) -> bytes | None:
     return address if address_text(address).encode() == text else None
 
 
-def _streams(texts: _Texts, starts: Column, ends: Column) -> tuple[list[str], Column]:
+def _streams(texts: Texts, starts: Column, ends: Column) -> tuple[list[str], Column]:
     """The streams' different names, empty for what is none, and which of them each has."""
     if not len(starts):
         return [], np.zeros(0, np.int64)
-    text = texts.padded(starts, ends, _STREAM_WIDTH)
+    text = texts.words(starts, ends, _STREAM_WIDTH)
     first, kind = _distinct(text)
     names = (_text(text[row]).decode("latin-1") for row in first)
     return [name if STREAM_FORM.fullmatch(name) else "" for name in names], kind

@@ -17,6 +17,7 @@ from tapfan.reader.found import Found
 from tapfan.reader.identities import SEQUENCE_BITS, Streams
 from tapfan.reader.keys import RecordKeys, read_record_keys
 from tapfan.reader.report import Report
+from tapfan.reader.texts import Texts
 from tapfan.reader.values import read_record_values
 from tapfan.wire import MAX_MESSAGE_BYTES
 
@@ -50,14 +51,15 @@ class Loader:
         self._wanted = wanted
         self._report = report
 
-    def load(self, keys: Sequence[bytes], now_ns: int) -> Iterator[Found]:
+    def load(self, keys: Texts, now_ns: int) -> Iterator[Found]:
         """What the keys hold that lives at that time, in pieces of at most a block's records or as many as the keys."""
-        single = [key for key in keys if key.startswith(record_keys.PREFIX)]
-        if single:
-            yield from self._singles(single, now_ns)
-        yield from self._blocks([key for key in keys if key.startswith(blocks.PREFIX)], now_ns)
+        single = keys.begin_with(record_keys.PREFIX)
+        if single.any():
+            yield from self._singles(keys if single.all() else keys.chosen(single), now_ns)
+        if not single.all():
+            yield from self._blocks(keys.bytes_of(keys.begin_with(blocks.PREFIX)), now_ns)
 
-    def _singles(self, keys: Sequence[bytes], now_ns: int) -> Iterator[Found]:
+    def _singles(self, keys: Texts, now_ns: int) -> Iterator[Found]:
         read = read_record_keys(keys)
         self._report.skip("foreign_key", len(keys) - len(read.rows))
         identity, is_known = self._identity(read)
@@ -79,7 +81,7 @@ class Loader:
         self._report.skip("too_many_streams", int(np.count_nonzero(~is_known)))
         return number << np.uint64(SEQUENCE_BITS) | read.sequence, is_known
 
-    def _expiring(self, keys: Sequence[bytes], read: RecordKeys, chosen: Column, now_ns: int) -> Column:
+    def _expiring(self, keys: Texts, read: RecordKeys, chosen: Column, now_ns: int) -> Column:
         """Those of the chosen that live: of old ones, only those whose keys will expire."""
         old = np.flatnonzero(read.timestamp[chosen] < max(0, now_ns - self._wanted.ttl_ns))
         if not len(old):
@@ -87,15 +89,15 @@ class Loader:
         kept = np.ones(len(chosen), bool)
         for start in range(0, len(old), _VALUES_AT_ONCE):
             rows = old[start : start + _VALUES_AT_ONCE]
-            asked = [keys[row] for row in read.rows[chosen[rows]].tolist()]
+            asked = keys.bytes_of(read.rows[chosen[rows]])
             self._connection.send(b"".join(packed(b"PTTL", key) for key in asked))
             left_ms = np.array([self._connection.accept() for _ in asked])
             kept[rows] = left_ms > 0
             self._report.skip("no_expiry", int(np.count_nonzero(left_ms == -1)))
         return chosen[kept]
 
-    def _with_values(self, keys: Sequence[bytes], read: RecordKeys, identity: Column, chosen: Column) -> Found:
-        asked = [keys[row] for row in read.rows[chosen].tolist()]
+    def _with_values(self, keys: Texts, read: RecordKeys, identity: Column, chosen: Column) -> Found:
+        asked = keys.bytes_of(read.rows[chosen])
         answers = self._connection.values(asked, itertools.repeat(record_values.MAX_BYTES))
         there = self._texts(answers)
         found = read_record_values([asked[row] for row in there], [answers[row] for row in there])

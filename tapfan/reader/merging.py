@@ -1,5 +1,6 @@
 """Rows sorted and joined, however many: what exceeds memory is spilled to a file as sorted runs, which are merged."""
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -37,7 +38,8 @@ class Runs:
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # of what could not be written, which nobody wants any more
+                self._file.close()
 
     def add(self, rows: Column) -> None:
         """Take rows."""

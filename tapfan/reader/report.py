@@ -37,10 +37,10 @@ class Report:
     def problems(self) -> list[str]:
         """A text for each of them."""
         with self._lock:
-            return [f"{title} {reason}; the answer is partial" for title, reason in self._failed.items()]
+            return [f"{title} {reason}; the answer is partial" for title, reason in sorted(self._failed.items())]
 
     @property
     def reasons(self) -> str:
         """All of them in one text."""
         with self._lock:
-            return "; ".join(f"{title} {reason}" for title, reason in self._failed.items())
+            return "; ".join(f"{title} {reason}" for title, reason in sorted(self._failed.items()))

@@ -81,8 +81,8 @@ class RedisServer:
         file = folder / "redis.conf"
         file.write_text("".join(_line(*pair) for pair in (lines | dict(options or {})).items()), encoding="utf-8")
         self._command = [shutil.which(program) or program, str(file), *(["--sentinel"] * sentinel)]
-        trusted = {"ssl": True, "ssl_ca_certs": str(authority.file)} if authority else {}
-        self.client = redis.Redis(port=self.port, decode_responses=True, protocol=2, **trusted)
+        trusted: dict[str, Any] = {"ssl": True, "ssl_ca_certs": str(authority.file)} if authority else {}
+        self.client = redis.Redis("127.0.0.1", self.port, decode_responses=True, protocol=2, **trusted)
         self.start()
 
     @property
@@ -148,7 +148,7 @@ def replicated(folder: Path, replicas: int = 1, program: str = SERVERS[0]) -> It
         servers = [master]
         for number in range(replicas):
             servers.append(started(f"replica-{number}", {"replicaof": f"127.0.0.1 {master.port}"}))
-        wait_for(lambda: all(map(is_linked, servers[1:])), "the replicas have what their master has")
+        wait_for(lambda: _has_replicas(master, replicas), "the master has its replicas")
         yield servers
 
 
@@ -158,7 +158,7 @@ def watched(
     master: RedisServer,
     replicas: int,
     options: Mapping[str, Any] | None = None,
-    program: str = SERVERS[0],
+    **others: Any,
 ) -> Iterator[RedisServer]:
     """A sentinel that knows that master, by the name MASTER, and its replicas; it alone decides who is master."""
     lines = {
@@ -170,7 +170,7 @@ def watched(
         ]
     }
     with contextlib.closing(
-        RedisServer(folder / "sentinel", dict(options or {}) | lines, program, sentinel=True)
+        RedisServer(folder / "sentinel", dict(options or {}) | lines, sentinel=True, **others)
     ) as sentinel:
         sentinel.wait_up()
         if replicas:
@@ -181,9 +181,9 @@ def watched(
         yield sentinel
 
 
-def is_linked(replica: RedisServer) -> bool:
-    """Whether a replica has what its master has, and gets what comes."""
-    return replica.info("replication", "master_link_status") == "up"
+def _has_replicas(master: RedisServer, count: int) -> bool:
+    """Whether so many have what the master has, and have said so."""
+    return bool(master.run("WAIT", count, 1) == count)
 
 
 @contextmanager
@@ -218,14 +218,15 @@ def clustered(
         wait_for(lambda: all(_knows(node, count) for node in nodes), "the nodes know each other")
         for number, node in enumerate(nodes[primaries:]):
             node.run("CLUSTER", "REPLICATE", nodes[number % primaries].run("CLUSTER", "MYID"))
-        wait_for(lambda: all(map(is_linked, nodes[primaries:])), "the replicas have what their primaries have")
+        wait_for(lambda: all(_has_replicas(node, replicas) for node in nodes[:primaries]), "they have their replicas")
         wait_for(lambda: all(_is_ok(node) for node in nodes), "the cluster is up")
         wait_for(lambda: all(_sees(node, primaries, count) for node in nodes), "all see the same layout")
         yield nodes
 
 
 def _knows(node: RedisServer, count: int) -> bool:
-    return bool(len(node.run("CLUSTER NODES")) == count)
+    known: dict[str, Any] = node.client.cluster("NODES")
+    return len(known) == count
 
 
 def _is_ok(node: RedisServer) -> bool:

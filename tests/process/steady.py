@@ -8,9 +8,10 @@ import redis
 from tapfan.redis_connection import client
 from tapfan.settings import load
 from tests.process.feeder import Feeder, records
-from tests.process.running import DEADLINE_S, Programs, wait_for
+from tests.process.running import Programs, wait_for
 
 _BATCH = 50
+_DEADLINE_S = 40.0  # for a failover, and for what the servers do after it
 
 
 class SteadyLoad:
@@ -25,7 +26,7 @@ class SteadyLoad:
         """All records below are."""
         return self.sent - self._feeder.outbox.unsettled
 
-    def until(self, condition: Callable[[], object], what: str, deadline_s: float = DEADLINE_S) -> None:
+    def until(self, condition: Callable[[], object], what: str) -> None:
         """Send until that is so."""
 
         def go_on() -> bool:
@@ -33,7 +34,7 @@ class SteadyLoad:
             self.sent += _BATCH
             return bool(condition())
 
-        wait_for(go_on, what, deadline_s)
+        wait_for(go_on, what, _DEADLINE_S)
 
     def until_more(self, count: int = 500) -> None:
         """Send until so many more are acknowledged than were sent before."""

@@ -40,6 +40,11 @@ class Terminal:
         """The command's process."""
         return self._process.pid
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the command has ended."""
+        return self._process.poll() is not None
+
     def show_until(self, condition: Callable[[], object]) -> None:
         """Read on until the condition is true. Raises AssertionError at the deadline, or when the command has ended."""
         end = time.monotonic() + DEADLINE_S

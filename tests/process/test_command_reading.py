@@ -414,12 +414,17 @@ def test_follow_tells_of_a_redis_that_goes_and_comes(live: Live, terminal: OpenT
     assert shown.end() == 0
 
 
-def test_ctrl_c_ends_a_query_at_once_without_a_traceback(live: Live, terminal: OpenTerminal) -> None:
+@pytest.mark.parametrize("command", ["query", "follow"])
+def test_ctrl_c_ends_what_waits_for_redis(live: Live, terminal: OpenTerminal, command: str) -> None:
+    def press_until_it_ends() -> bool:
+        shown.type(CTRL_C)
+        return shown.has_ended
+
     live.server.hold_up()
     try:
-        shown = terminal("query", "--config", live.config)
+        shown = terminal(command, "--config", live.config)
         wait_for(lambda: psutil.Process(shown.pid).net_connections("unix"), "it has asked Redis")
-        shown.type(CTRL_C)
+        wait_for(press_until_it_ends, "Ctrl-C, pressed again and again, ends it")
         assert shown.end() == -signal.SIGINT
     finally:
         live.server.let_go_on()

@@ -11,8 +11,6 @@ from tests.process.redis_servers import MASTER, SERVERS, RedisServer, clustered,
 from tests.process.running import Programs, free_port, wait_for
 from tests.process.steady import SteadyLoad, numbers
 
-_DEADLINE_S = 30.0
-
 
 def _writer(start: StartPrograms, url: str, confirm: str) -> Programs:
     """A router and one writer, to that URL."""
@@ -68,7 +66,7 @@ def _assert_all_is_told(programs: Programs, load: SteadyLoad) -> None:
     assert (ledger["captured"], ledger["stored"], ledger["lost"]) == (load.sent, load.sent, {})
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("confirm", ["none", "replica"])
 def test_a_failover_by_sentinels_loses_nothing_that_was_confirmed(
     start: StartPrograms, sentinel: tuple[str, list[RedisServer]], confirm: str
@@ -79,7 +77,7 @@ def test_a_failover_by_sentinels_loses_nothing_that_was_confirmed(
         load = SteadyLoad(feeding)
         load.until_more()
         master.kill()
-        load.until(lambda: any(map(_is_master, replicas)), "a replica is master", _DEADLINE_S)
+        load.until(lambda: any(map(_is_master, replicas)), "a replica is master")
         after = load.sent
         load.until_more()
         load.finish()
@@ -91,38 +89,31 @@ def test_a_failover_by_sentinels_loses_nothing_that_was_confirmed(
     _assert_all_is_told(programs, load)
 
 
-@pytest.mark.timeout(90)
-@pytest.mark.parametrize("confirm", ["none", "replica"])
+@pytest.mark.timeout(120)
 def test_a_cluster_whose_node_dies_loses_nothing_that_was_confirmed(
-    start: StartPrograms, cluster: tuple[str, list[RedisServer]], confirm: str
+    start: StartPrograms, cluster: tuple[str, list[RedisServer]]
 ) -> None:
     url, nodes = cluster
-    programs = _writer(start, url, confirm)
+    programs = _writer(start, url, "replica")
     with feeder(programs) as feeding:
         load = SteadyLoad(feeding)
         load.until_more()
         assert all(node.client.dbsize() for node in nodes), "every node has its part"
         nodes[0].kill()
-        load.until(lambda: _is_master(nodes[3]), "its replica takes its place", _DEADLINE_S)
-        if confirm == "replica":
-            nodes[0].start()  # which is the replica now, without which nothing is confirmed
-        after = load.sent
+        load.until(lambda: _is_master(nodes[3]), "its replica takes its place")
+        nodes[0].start()  # which is the replica now, without which nothing is confirmed
         load.until_more()
         load.finish()
-    found = _found(*nodes[1:4])
-    assert set(range(after, load.sent)) <= found
-    if confirm == "replica":
-        assert found == set(range(load.sent)) == numbers(programs)
-        assert not _is_master(nodes[0])
-    assert sum(node.client.dbsize() for node in nodes[1:4]) == len(found), "each is on one node"
+    assert _found(*nodes[1:4]) == set(range(load.sent)) == numbers(programs)
+    assert sum(node.client.dbsize() for node in nodes[1:4]) == load.sent, "each is on one node"
+    assert not _is_master(nodes[0])
     _assert_all_is_told(programs, load)
 
 
-@pytest.mark.parametrize("held_up", [True, False])
 def test_with_confirm_nothing_is_acknowledged_that_no_replica_has(
-    start: StartPrograms, tmp_path: Path, program: str, held_up: bool
+    start: StartPrograms, tmp_path: Path, program: str
 ) -> None:
-    """Whether the replica is silent or gone; records are acknowledged as soon as there is one again."""
+    """Records are acknowledged as soon as there is a replica again."""
     with replicated(tmp_path, 1, program) as (master, replica):
         programs = _writer(start, f"redis://{master.address}", "replica")
         with feeder(programs) as feeding:
@@ -131,11 +122,11 @@ def test_with_confirm_nothing_is_acknowledged_that_no_replica_has(
             load.finish()
             before = load.acknowledged
             assert _found(replica) == set(range(before)), "what is acknowledged is there"
-            (replica.hold_up if held_up else replica.kill)()
+            replica.kill()
             load.until(lambda: programs.status()["writers"]["a"]["health"] == "down", "the writer is down")
             wait_for(lambda: "no replica has confirmed" in programs.status()["writers"]["a"]["reason"], "it says why")
             assert load.acknowledged == before
-            (replica.let_go_on if held_up else replica.start)()
+            replica.start()
             wait_for(lambda: programs.status()["writers"]["a"]["health"] == "up", "the writer is up again")
             load.finish()
         assert _found(master) == _found(replica) == set(range(load.sent))

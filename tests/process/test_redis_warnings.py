@@ -1,9 +1,14 @@
 """A Redis that could lose records is warned of, by all that run and for as long as that is so; it is used as before."""
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
+from tapfan.cli.checks import check
+from tapfan.settings import Settings, WriterSettings
 from tests.process.conftest import StartPrograms
+from tests.process.redis_servers import MASTER, clustered, replicated, watched
 from tests.process.running import Programs, wait_for
 from tests.process.traffic import connections
 
@@ -68,3 +73,40 @@ def _assert_projected(programs: Programs, status: str) -> None:
     notes = _shown(programs, "check")
     assert f"redis://127.0.0.1:{programs.redis_ports['a']}/0 gets " in notes
     assert " of its maxmemory free, which hold about " in notes
+
+
+def _checked(folder: Path, url: str) -> dict[str, Any]:
+    return check(Settings(run_dir=folder, writers=(WriterSettings(name="a", redis=url, weight=1),)))
+
+
+def test_a_check_asks_each_primary_of_a_cluster(tmp_path: Path) -> None:
+    with clustered(tmp_path, replicas=0) as nodes:
+        url = f"redis+cluster://{nodes[0].address}"
+        result = _checked(tmp_path, url)
+        assert result["warnings"] == []
+        assert any(re.fullmatch(rf"{re.escape(url)} answers: Redis \S+, 3 primaries", note) for note in result["notes"])
+        for node in nodes:
+            node.run("CONFIG", "SET", "maxmemory", 2**27)
+        nodes[2].run("CONFIG", "SET", "maxmemory-policy", "volatile-ttl")
+        result = _checked(tmp_path, url)
+        (warning,) = result["warnings"]
+        assert warning.startswith(f"{url}: its maxmemory-policy volatile-ttl evicts records")
+        free = sum(2**27 - int(node.info("memory", "used_memory")) for node in nodes)
+        (room,) = (note for note in result["notes"] if " of its maxmemory free, which hold about " in note)
+        told = re.search(r" has ([0-9.]+) MiB ", room)
+        assert told
+        assert abs(float(told[1]) - free / 2**20) < 1
+
+
+def test_a_check_asks_the_master_that_a_sentinel_names(tmp_path: Path) -> None:
+    with replicated(tmp_path, replicas=0) as (master,), watched(tmp_path, master, 0) as sentinel:
+        url = f"redis+sentinel://{sentinel.address}/{MASTER}"
+        master.run("CONFIG", "SET", "maxmemory", 2**27)
+        master.run("CONFIG", "SET", "maxmemory-policy", "volatile-ttl")
+        (warning,) = _checked(tmp_path, url)["warnings"]
+        assert warning.startswith(f"{url}: its maxmemory-policy volatile-ttl evicts records")
+
+
+def test_a_check_of_a_cluster_that_is_not_there_is_a_note(tmp_path: Path) -> None:
+    result = _checked(tmp_path, "redis+cluster://127.0.0.1:1")
+    assert any("does not answer yet (" in note and "the writer a keeps trying" in note for note in result["notes"])

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tapfan.batch import Batch
 from tapfan.endpoints import packed
 from tapfan.reader.keys import RecordKeys, read_record_keys
+from tapfan.reader.texts import Texts
 from tests.tapfan.reader.storing import stored_texts
 from tests.tapfan.strategies import batches
 
@@ -57,7 +58,7 @@ def _rows(read: RecordKeys) -> list[Read]:
 @given(batches())
 def test_what_a_writer_stores_is_read(batch: Batch) -> None:
     keys = [key for key, _ in stored_texts(batch)]
-    read = read_record_keys(keys)
+    read = read_record_keys(Texts.of(keys))
     assert _rows(read) == _one_by_one(keys)
     assert len(read.rows) == len(batch)
     assert read.timestamp.tolist() == batch.records.timestamp.tolist()
@@ -84,7 +85,7 @@ def _changed(draw: st.DrawFn) -> bytes:
     st.lists(st.one_of(_changed(), st.just(GOOD), st.binary(max_size=60).map(lambda tail: b"tcp:" + tail)), max_size=8)
 )
 def test_whatever_else_has_our_prefix_is_left_out(keys: list[bytes]) -> None:
-    assert _rows(read_record_keys(keys)) == _one_by_one(keys)
+    assert _rows(read_record_keys(Texts.of(keys))) == _one_by_one(keys)
 
 
 @pytest.mark.parametrize(
@@ -99,10 +100,10 @@ def test_addresses_are_taken_as_they_are_usually_written_only(source: str) -> No
     others = [b"tcp:%b>1.1.1.1:1795575907403940346-a.079748f5.0000000000ff" % text for text in (b"9.9.9.9", b"8.8.8.8")]
     key = f"tcp:{source}>127.0.0.1:1795575907403940346-local.079748f5.0000000000ff".encode()
     keys = [others[0], key, others[1]]
-    assert _rows(read_record_keys(keys)) == _one_by_one(keys)
-    assert _rows(read_record_keys([key])) == _one_by_one([key])
+    assert _rows(read_record_keys(Texts.of(keys))) == _one_by_one(keys)
+    assert _rows(read_record_keys(Texts.of([key]))) == _one_by_one([key])
 
 
 def test_nothing_is_read_of_nothing() -> None:
-    assert len(read_record_keys([]).rows) == 0
-    assert len(read_record_keys([b"tcp:", b"tcp:check"]).rows) == 0
+    assert len(read_record_keys(Texts.of([])).rows) == 0
+    assert len(read_record_keys(Texts.of([b"tcp:", b"tcp:check"])).rows) == 0

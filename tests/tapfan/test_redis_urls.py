@@ -1,0 +1,151 @@
+"""The URLs of sentinels and of clusters: what they say, what is none, and that no password is shown."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tapfan.redis_connection import client, pool
+from tapfan.redis_urls import VALID, check, group, redacted
+from tapfan.settings import WriterSettings
+
+_SECRET = "hunter2"
+_HOST = "abcdefghijklmnopqrstuvwxyz0123456789.-_"
+
+
+@pytest.mark.parametrize("url", ["redis://h:1/0", "rediss://h", "unix:///run/redis.sock?db=1"])
+def test_one_server_is_no_group(url: str) -> None:
+    check(url)
+    assert group(url) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts", "master", "options", "sentinel_options"),
+    [
+        ("redis+sentinel://h/mymaster", [("h", 26379)], "mymaster", {"db": 0}, {}),
+        ("redis+sentinel://h:1,[::1],i:2/m.1/3", [("h", 1), ("::1", 26379), ("i", 2)], "m.1", {"db": 3}, {}),
+        ("redis+sentinel://h/m/?db=4", [("h", 26379)], "m", {"db": 4}, {}),
+        (
+            "redis+sentinel://u:p%40%2F@h/m?sentinel_username=s&sentinel_password=t%26",
+            [("h", 26379)],
+            "m",
+            {"db": 0, "username": "u", "password": "p@/"},
+            {"username": "s", "password": "t&"},
+        ),
+        (
+            "rediss+sentinel://:p@h/m?ssl_ca_certs=/ca&ssl_check_hostname=no",
+            [("h", 26379)],
+            "m",
+            {"db": 0, "password": "p", "ssl": True, "ssl_ca_certs": "/ca", "ssl_check_hostname": False},
+            {"ssl": True, "ssl_ca_certs": "/ca", "ssl_check_hostname": False},
+        ),
+        ("redis+cluster://h:7000,i", [("h", 7000), ("i", 6379)], "", {}, {}),
+        ("redis+cluster://[::1]:7000,[::2]:7000/0", [("::1", 7000), ("::2", 7000)], "", {}, {}),
+        (
+            "rediss+cluster://u@h?password=p&ssl_cert_reqs=none",
+            [("h", 6379)],
+            "",
+            {"username": "u", "password": "p", "ssl": True, "ssl_cert_reqs": "none"},
+            {"ssl": True, "ssl_cert_reqs": "none"},
+        ),
+    ],
+)
+def test_what_a_group_is(
+    url: str, hosts: list[tuple[str, int]], master: str, options: dict[str, Any], sentinel_options: dict[str, Any]
+) -> None:
+    check(url)
+    found = group(url)
+    assert found is not None
+    assert (list(found.hosts), found.master, found.options) == (hosts, master, options)
+    assert found.sentinel_options == sentinel_options
+    assert found.kind in url
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("redis+sentinel://h", "after the sentinels comes the name of their master"),
+        ("redis+sentinel://h/", "after the sentinels comes the name of their master"),
+        ("redis+sentinel://h/my master", "after the sentinels comes the name of their master"),
+        (f"redis+sentinel://u:1/{_SECRET}@h/m", "after the sentinels comes the name of their master"),
+        ("redis+sentinel://h/m/x", "must be a URL"),
+        ("redis+sentinel://h/m/0/1", "must be a URL"),
+        ("redis+sentinel://h/m?db=x", "must be a URL"),
+        ("redis+sentinel:///m", "must be a URL"),
+        ("redis+sentinel://h,/m", "must be a URL"),
+        ("redis+sentinel://h:0/m", "must be a URL"),
+        ("redis+sentinel://h:65536/m", "must be a URL"),
+        ("redis+sentinel://h:x/m", "must be a URL"),
+        ("redis+sentinel://::1/m", "must be a URL"),
+        ("redis+sentinel://[::1/m", "must be a URL"),
+        (f"redis+sentinel://:{_SECRET}@h,:{_SECRET}@i/m", "must be a URL"),
+        ("redis+sentinel://h/m#x", "must be a URL"),
+        ("redis+sentinel://h/m?socket_timeout=1", "must be a URL"),
+        (f"redis+sentinel://h/m?{_SECRET}", "must be a URL"),
+        ("redis+sentinel://h/m?ssl_ca_certs=/ca", "ssl_ca_certs is for TLS"),
+        ("rediss+sentinel://h/m?ssl_cert_reqs=maybe", "ssl_cert_reqs must be one of required, optional, none"),
+        ("rediss+cluster://h?ssl_check_hostname=maybe", "ssl_check_hostname must be one of"),
+        ("redis+cluster://h/1", "a cluster has the database 0 only"),
+        ("redis+cluster://h?db=1", "a cluster has the database 0 only"),
+        ("redis+cluster://h/mymaster", "a cluster has the database 0 only"),
+        (f"redis+cluster://h?sentinel_password={_SECRET}", "sentinel_password is for redis+sentinel"),
+        ("redis+cluster://", "must be a URL"),
+        ("unix+cluster:///run/redis.sock", "must be a URL"),
+        ("redis+other://h", "must be a URL"),
+        ("redis://h?ssl_ca_certs=/ca", "ssl_ca_certs is for TLS"),
+        ("rediss://h?ssl_check_hostname=x", "ssl_check_hostname must be one of"),
+        (f"redis://h?sentinel_password={_SECRET}", "sentinel_password is for redis+sentinel"),
+        (f"redis://h?{_SECRET}", "must be a URL"),
+    ],
+)
+def test_what_is_none_is_refused_with_what_is_valid(url: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=r"must be a URL such as redis://") as failure:
+        check(url)
+    assert problem in str(failure.value)
+    assert str(failure.value).endswith(VALID)
+    assert _SECRET not in str(failure.value)
+
+
+@given(
+    st.sampled_from(["redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"]),
+    st.lists(st.text(_HOST, min_size=1), min_size=1, max_size=3),
+    st.text(st.characters(codec="ascii"), max_size=20),
+)
+def test_no_password_is_shown_whatever_it_is(scheme: str, hosts: list[str], text: str) -> None:
+    """A URL is refused, or it is shown without what stands before the first host."""
+    url = f"{scheme}://user:x{_SECRET}{text}@{','.join(hosts)}" + ("/mymaster" if "sentinel" in scheme else "")
+    problem = ""
+    try:
+        check(url)
+    except ValueError as error:
+        problem = str(error)
+    assert _SECRET not in problem
+    if not problem:
+        assert _SECRET not in redacted(url)
+        assert redacted(url).startswith(f"{scheme}://{','.join(hosts)}")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (f"redis+sentinel://u:{_SECRET}@h:1,i:2/m/0", "redis+sentinel://h:1,i:2/m/0"),
+        (f"redis+sentinel://h:1,i:2/m?sentinel_password={_SECRET}", "redis+sentinel://h:1,i:2/m"),
+        (f"redis+cluster://h:1,i:2?password={_SECRET}", "redis+cluster://h:1,i:2"),
+        (f"rediss+cluster://:{_SECRET}@h,i?ssl_ca_certs=/ca", "rediss+cluster://h,i"),
+        ("rediss+cluster://u@h,i?ssl_ca_certs=/ca", "rediss+cluster://u@h,i?ssl_ca_certs=/ca"),
+        (f"nothing {_SECRET}", "(not a URL)"),
+    ],
+)
+def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
+    assert redacted(url) == shown
+
+
+def test_a_cluster_has_no_pool_and_a_client_only_where_a_node_answers() -> None:
+    with pytest.raises(ValueError, match="a cluster has no single pool"):
+        pool(WriterSettings(name="a", redis="redis+cluster://127.0.0.1:1", weight=1), 1.0, 1.0)
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1", "redis+sentinel://127.0.0.1:1/m", "unix:///none"])
+def test_a_client_of_one_server_connects_when_it_is_needed(url: str) -> None:
+    client(WriterSettings(name="a", redis=url, weight=1), 1.0, 1.0).close()
