@@ -55,9 +55,8 @@ def _fraction_ns(digits: str | None) -> int:
 
 @dataclass(frozen=True)
 class Window:
-    """What --last, --since and --until say; without any of them, the last `ttl_s` seconds."""
+    """What --last, --since and --until say; without any of them, all that there is."""
 
-    ttl_s: float
     last: str | None = None
     since: str | None = None
     until: str | None = None
@@ -73,8 +72,6 @@ class Window:
             return max(0, now_ns - self._last_ns(self.last)), None
         since = None if self.since is None else _read("--since", self.since, now_ns)
         until = None if self.until is None else _read("--until", self.until, now_ns)
-        if since is None and until is None:
-            return max(0, now_ns - round(self.ttl_s * _NS_A_S)), None
         if since is not None and until is not None and until <= since:
             raise ValueError(f"--until {self.until!r}: must be after --since {self.since!r}")
         return since, until
@@ -93,7 +90,7 @@ class Window:
         if self.since is not None or self.until is not None:
             parts = (("since", self.since), ("until", self.until))
             return " ".join(f"{word} {text}" for word, text in parts if text is not None)
-        return f"in the last {self.last or durations.text(self.ttl_s)}"
+        return f"in the last {self.last}" if self.last else "that are kept"
 
 
 def _read(option: str, text: str, now_ns: int) -> int:

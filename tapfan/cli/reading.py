@@ -52,14 +52,14 @@ def query(
     form: options.Form = None,
     config: Config = None,
 ) -> None:
-    """Show the records in time order: those of the last `ttl`.
+    """Show the records in time order: all that are kept, or those of a time.
 
-    Or of another time (--last, or --since and --until), and of those, the ones to which all other options apply.
+    The time is --last, or --since and --until; of those, the ones to which all other options apply.
     """
     settings = settings_of(config)
     with _usage():
         chosen = Filters.read(source, destination, port, flags)
-        bounds = Window(settings.ttl, last, since, until).bounds(time.time_ns())
+        bounds = Window(last, since, until).bounds(time.time_ns())
         most = filters.count("--limit", limit)
         text = output.writer(_form(form))
     with ctrl_c_kills(), _reader(settings) as reader:
@@ -91,14 +91,14 @@ def top(
     as_json: Json = False,
     config: Config = None,
 ) -> None:
-    """Show who had most packets in the last `ttl`.
+    """Show who had most packets, of all that are kept or in a time.
 
-    Or in another time (--last, or --since and --until), and of those packets to which all other options apply.
+    The time is --last, or --since and --until; of those, the packets to which all other options apply.
     """
     settings = settings_of(config)
     with _usage():
         chosen = Filters.read(source, destination, port, flags)
-        window = Window(settings.ttl, last, since, until)
+        window = Window(last, since, until)
         window.bounds(time.time_ns())
         most = filters.count("-n", number) or 0
         kind = filters.choice("--by", by, ranking.BY)

@@ -2,7 +2,7 @@
 
 import contextlib
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import hiredis
@@ -46,30 +46,15 @@ class Connection:
     def receive(self) -> Any:
         """The next reply; an error is one of its own kind, not raised."""
         while (reply := self._reader.gets()) is False:
-            self._reader.feed(self._received())
+            data = self.socket.recv(_RECEIVE_BYTES)
+            if not data:
+                raise ConnectionError("Redis closed the connection")
+            self._unread += len(data)
+            if self._unread > _MOST_BYTES:
+                raise ConnectionError(f"a reply of more than {_MOST_BYTES} bytes")
+            self._reader.feed(data)
         self._unread = 0
         return reply
-
-    def receive_lines(self, count: Callable[[bytes], int]) -> bytes:
-        """The next reply's bytes, all that have come once they have as many lines as `count` says of what there is."""
-        data = self._received()
-        while data.count(b"\n") < count(data):
-            data += self._received()
-        self._unread = 0
-        return data
-
-    def put_back(self, data: bytes) -> None:
-        """Let bytes that were received be those of the next reply."""
-        self._reader.feed(data)
-
-    def _received(self) -> bytes:
-        data = self.socket.recv(_RECEIVE_BYTES)
-        if not data:
-            raise ConnectionError("Redis closed the connection")
-        self._unread += len(data)
-        if self._unread > _MOST_BYTES:
-            raise ConnectionError(f"a reply of more than {_MOST_BYTES} bytes")
-        return data
 
     def receive_within(self, seconds: float) -> Any:
         """The next reply; None where it is not there in time."""

@@ -1,6 +1,6 @@
 """Many short texts in one piece of memory, looked at in bulk."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -23,10 +23,7 @@ _OWN_BITS = {width: _own_bits(width) for width in range(_WORD_BYTES, _WIDEST + 1
 
 @dataclass(frozen=True, eq=False)
 class Texts:
-    """Texts in the order in which they lie in `data`; text i is `data[starts[i]:ends[i]]`. What is between is no text.
-
-    `data` has 64 bytes more than the last text.
-    """
+    """Texts one after the other in `data`, and some bytes more: text i is `data[starts[i]:ends[i]]`."""
 
     data: Column
     starts: Column
@@ -37,15 +34,7 @@ class Texts:
         """These texts."""
         lengths = np.fromiter(map(len, texts), np.int64, len(texts))
         ends = np.cumsum(lengths)
-        return cls(_padded(texts), ends - lengths, ends)
-
-    @classmethod
-    def within(cls, parts: Sequence[tuple[bytes, Column, Column]]) -> Self:
-        """Texts that lie in several pieces of data: each with where its texts start and end."""
-        offsets = np.cumsum([0, *(len(data) for data, _, _ in parts)]).tolist()
-        starts = [starts + offset for (_, starts, _), offset in zip(parts, offsets, strict=False)]
-        ends = [ends + offset for (_, _, ends), offset in zip(parts, offsets, strict=False)]
-        return cls(_padded(data for data, _, _ in parts), np.concatenate(starts), np.concatenate(ends))
+        return cls(np.frombuffer(b"".join([*texts, bytes(_PADDING)]), np.uint8), ends - lengths, ends)
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -88,7 +77,3 @@ class Texts:
         """For each text, the place of the first such character behind its start, which may be behind its end."""
         places = np.append(np.flatnonzero(self.data == character[0]), len(self.data))
         return places[np.searchsorted(places, self.starts)]
-
-
-def _padded(texts: Iterable[bytes]) -> Column:
-    return np.frombuffer(b"".join([*texts, bytes(_PADDING)]), np.uint8)

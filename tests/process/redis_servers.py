@@ -182,8 +182,11 @@ def watched(
 
 
 def _has_replicas(master: RedisServer, count: int) -> bool:
-    """Whether so many have what the master has, and have said so."""
-    return bool(master.run("WAIT", count, 1) == count)
+    """Whether so many get what the master is told, and say so; it is told to forget all, which is little yet."""
+    with master.client.pipeline(transaction=False) as pipeline:
+        pipeline.flushall()
+        pipeline.wait(count, 100)
+        return bool(pipeline.execute()[1] == count)
 
 
 @contextmanager

@@ -266,7 +266,7 @@ def test_top_ranks_talkers(stored: Stored) -> None:
         ["1,000", "33.3%", FEW],
         ["100", "3.3%", IPV6],
     ]
-    assert summary == "3,000 packets of 3 sources in the last 5m"
+    assert summary == "3,000 packets of 3 sources that are kept"
     assert max(map(len, result.stdout.splitlines())) <= WIDTH
 
 
@@ -286,9 +286,9 @@ def test_top_counts_by_what_it_is_told(stored: Stored) -> None:
 def test_a_watch_is_refreshed_and_leaves_the_terminal_as_it_was(live: Live, terminal: OpenTerminal) -> None:
     put_block(live.server, _made(100, 0, FEW, 1.0).batch)
     shown = terminal("top", "--watch", "--config", live.config)
-    shown.show_until(lambda: "100 packets of 1 source in the last 5m" in shown.output)
+    shown.show_until(lambda: "100 packets of 1 source that are kept" in shown.output)
     put_block(live.server, _made(200, 100, IPV6, 1.0).batch)
-    shown.show_until(lambda: "300 packets of 2 sources in the last 5m" in shown.output)
+    shown.show_until(lambda: "300 packets of 2 sources that are kept" in shown.output)
     shown.type(CTRL_C)
     assert shown.end() == 0
     after = _after_screen(shown.output)
@@ -300,7 +300,7 @@ def test_a_watch_is_refreshed_and_leaves_the_terminal_as_it_was(live: Live, term
 def test_a_watch_needs_no_colour(live: Live, terminal: OpenTerminal, environment: dict[str, str]) -> None:
     put_block(live.server, _made(100, 0, FEW, 1.0).batch)
     shown = terminal("top", "--watch", "--config", live.config, **environment)
-    shown.show_until(lambda: shown.output.count("100 packets of 1 source in the last 5m") >= 2)
+    shown.show_until(lambda: shown.output.count("100 packets of 1 source that are kept") >= 2)
     shown.signal(signal.SIGTERM)
     assert shown.end() == 0
     assert not any(f"\x1b[{colour}m" in shown.output for colour in range(1, 108))

@@ -96,18 +96,18 @@ def test_whatever_is_typed_is_read_or_refused(typed: str) -> None:
     with suppress(ValueError):
         assert 0 <= moment_ns(typed, NOW_NS) <= MAX_TIMESTAMP_NS
     with suppress(ValueError):
-        assert Window(300.0, last=typed).bounds(NOW_NS)[0] is not None
+        assert Window(last=typed).bounds(NOW_NS)[0] is not None
 
 
 @pytest.mark.parametrize(
     ("window", "bounds", "words"),
     [
-        (Window(300.0), (NOW_NS - 300 * S, None), "in the last 5m"),
-        (Window(300.0, last="60s"), (NOW_NS - 60 * S, None), "in the last 60s"),
-        (Window(300.0, last="36500d"), (0, None), "in the last 36500d"),
-        (Window(300.0, since="60s"), (NOW_NS - 60 * S, None), "since 60s"),
-        (Window(300.0, until="60s ago"), (None, NOW_NS - 60 * S), "until 60s ago"),
-        (Window(300.0, since="1", until="2.5"), (S, 2_500_000_000), "since 1 until 2.5"),
+        (Window(), (None, None), "that are kept"),
+        (Window(last="60s"), (NOW_NS - 60 * S, None), "in the last 60s"),
+        (Window(last="36500d"), (0, None), "in the last 36500d"),
+        (Window(since="60s"), (NOW_NS - 60 * S, None), "since 60s"),
+        (Window(until="60s ago"), (None, NOW_NS - 60 * S), "until 60s ago"),
+        (Window(since="1", until="2.5"), (S, 2_500_000_000), "since 1 until 2.5"),
     ],
 )
 def test_a_window_has_bounds_and_words(window: Window, bounds: tuple[int | None, int | None], words: str) -> None:
@@ -117,16 +117,16 @@ def test_a_window_has_bounds_and_words(window: Window, bounds: tuple[int | None,
 @pytest.mark.parametrize(
     ("window", "problem"),
     [
-        (Window(300.0, last="-1"), "--last '-1': must be a duration such as"),
-        (Window(300.0, last="60"), "--last '60': must be a duration such as"),
-        (Window(300.0, last="0s"), "--last '0s': must be more than 0"),
-        (Window(300.0, last="9" * 400 + "d"), "--last '9+d': must be a duration such as"),
-        (Window(300.0, last="60s", since="5m"), "--last '60s': ends now; give --since and --until in its place"),
-        (Window(300.0, last="60s", until="5m"), "--last '60s': ends now; give --since and --until in its place"),
-        (Window(300.0, since="nonsense"), "--since 'nonsense': must be a moment such as"),
-        (Window(300.0, until="tomorrow"), "--until 'tomorrow': must be a moment such as"),
-        (Window(300.0, since="2", until="1"), "--until '1': must be after --since '2'"),
-        (Window(300.0, since="5m", until="5m"), "--until '5m': must be after --since '5m'"),
+        (Window(last="-1"), "--last '-1': must be a duration such as"),
+        (Window(last="60"), "--last '60': must be a duration such as"),
+        (Window(last="0s"), "--last '0s': must be more than 0"),
+        (Window(last="9" * 400 + "d"), "--last '9+d': must be a duration such as"),
+        (Window(last="60s", since="5m"), "--last '60s': ends now; give --since and --until in its place"),
+        (Window(last="60s", until="5m"), "--last '60s': ends now; give --since and --until in its place"),
+        (Window(since="nonsense"), "--since 'nonsense': must be a moment such as"),
+        (Window(until="tomorrow"), "--until 'tomorrow': must be a moment such as"),
+        (Window(since="2", until="1"), "--until '1': must be after --since '2'"),
+        (Window(since="5m", until="5m"), "--until '5m': must be after --since '5m'"),
     ],
 )
 def test_a_bad_window_is_refused_by_its_option(window: Window, problem: str) -> None:
