@@ -8,9 +8,10 @@ from bench.capture import capture, spool
 from bench.files import files
 from bench.outage import outage
 from bench.pipeline import pipeline
+from bench.reader import reader
 from tests.process.namespace import namespace
 
-_BENCHES = {bench.__name__: bench for bench in (capture, files, spool, pipeline, block, outage)}
+_BENCHES = {bench.__name__: bench for bench in (capture, files, spool, pipeline, block, reader, outage)}
 
 
 def main() -> int:

@@ -85,7 +85,12 @@ class Connection:
         Empty where there is no such key; an error where it holds no text.
         """
         self.send(b"".join(map(_getrange, keys, most)))
-        return [self.receive() for _ in keys]
+        answers: list[Any] = []
+        while len(answers) < len(keys):
+            answers.append(self.receive())
+            while len(answers) < len(keys) and (reply := self._reader.gets()) is not False:
+                answers.append(reply)
+        return answers
 
     def interrupt(self) -> None:
         """Let whoever waits for a reply fail."""

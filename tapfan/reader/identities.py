@@ -66,15 +66,16 @@ class Seen:
         breaks = _breaks(identity)
         if len(breaks) <= _FEW_RUNS + len(identity) // _CHUNK:
             return self._fresh_in_runs(identity, breaks)
-        order = np.argsort(identity)
-        ordered = identity[order]
+        ordered = np.sort(identity)
         first = np.ones(len(ordered), bool)
         first[1:] = ordered[1:] != ordered[:-1]
-        kept = order[first]
         unique = ordered[first]
-        fresh = np.zeros(len(identity), bool)
-        fresh[kept[self._fresh_in_runs(unique, _breaks(unique))]] = True
-        return fresh
+        fresh = self._fresh_in_runs(unique, _breaks(unique))
+        if len(unique) == len(identity) and fresh.all():
+            return fresh  # in whatever order
+        mask = np.zeros(len(identity), bool)
+        mask[np.argsort(identity)[first][fresh]] = True
+        return mask
 
     def _fresh_in_runs(self, identity: Column, breaks: Column) -> Column:
         """The same for runs that ascend, each within one chunk, and begin after the `breaks`."""

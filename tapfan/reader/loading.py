@@ -100,11 +100,14 @@ class Loader:
         asked = keys.bytes_of(read.rows[chosen])
         answers = self._connection.values(asked, itertools.repeat(record_values.MAX_BYTES))
         there = self._texts(answers)
-        found = read_record_values([asked[row] for row in there], [answers[row] for row in there])
+        chosen = chosen[np.array(there, np.int64)]
+        texts = Texts.of([answers[row] for row in there])
+        columns = (column[chosen] for column in (read.timestamp, read.source, read.destination))
+        found = read_record_values(texts, *columns)
         self._report.skip("bad_value", len(there) - len(found.rows))
-        chosen = chosen[np.array(there, np.int64)[found.rows]]
-        columns = {name: getattr(found, name) for name in ("source_port", "destination_port", "flags", "segments")}
-        return self._filtered(Found(_records(read, chosen, columns), identity[chosen]))
+        chosen = chosen[found.rows]
+        said = {name: getattr(found, name) for name in ("source_port", "destination_port", "flags", "segments")}
+        return self._filtered(Found(_records(read, chosen, said), identity[chosen]))
 
     def _texts(self, answers: Sequence[object]) -> list[int]:
         """The places of those answers that are values; what is gone is not counted."""

@@ -23,6 +23,7 @@ def nodes(writer: WriterSettings, timeout_s: float) -> list[Node]:
     client = redis_connection.client(writer, timeout_s, _CONNECT_TIMEOUT_S)
     if isinstance(client, redis.Redis):
         return [Node(title(writer), client.connection_pool)]
+    client.disconnect_connection_pools()  # those that it looked the layout up by
     return [
         Node(f"{title(writer)}, node {primary.name}", client.get_redis_connection(primary).connection_pool)
         for primary in client.get_primaries()

@@ -154,7 +154,7 @@ def _grouped(keys: Column) -> tuple[Column, Column]:
 
 def _most(rows: Column, limit: int) -> Column:
     """Those with the most packets, the first of them first; at the same number, in the order of their keys."""
-    if len(rows) > limit:
+    if 0 < limit < len(rows):
         least = np.partition(rows["packets"], len(rows) - limit)[len(rows) - limit]
         rows = rows[rows["packets"] >= least]
     order = np.lexsort((*_key(rows)[::-1], -rows["packets"]))

@@ -55,11 +55,18 @@ class Texts:
         return [bytes(data[start:end]) for start, end in places]
 
     def begin_with(self, prefix: bytes) -> Column:
-        """A mask of those that do; the prefix has at most eight bytes."""
-        wanted = np.frombuffer(prefix, np.uint8)
-        begin = self.windows(self.starts, _WORD_BYTES)[:, : len(prefix)]
-        found: Column = (begin == wanted).all(axis=1)
-        return found & (self.lengths >= len(prefix))
+        """A mask of those that do; the prefix has at most 16 bytes."""
+        return self.have(self.starts, prefix) & (self.lengths >= len(prefix))
+
+    def have(self, at: Column, text: bytes) -> Column:
+        """A mask of those places from which on there is this text, of at most 16 bytes."""
+        found = np.ones(len(at), bool)
+        for start in {0, max(0, len(text) - _WORD_BYTES)}:
+            part = text[start : start + _WORD_BYTES]
+            own = np.uint64(256 ** len(part) - 1)
+            words: Column = self.windows(at + start, _WORD_BYTES).view(np.uint64)[:, 0]
+            found &= words & own == int.from_bytes(part, "little")
+        return found
 
     def windows(self, at: Column, width: int) -> Column:
         """The bytes from each of the places on: shape (n, width)."""

@@ -164,7 +164,7 @@ def watched(
     lines = {
         "sentinel": [
             f"monitor {MASTER} 127.0.0.1 {master.port} 1",
-            f"down-after-milliseconds {MASTER} 1000",
+            f"down-after-milliseconds {MASTER} 2000",  # it first asks a new master after a second
             f"failover-timeout {MASTER} 3000",
             *(options or {}).get("sentinel", []),
         ]

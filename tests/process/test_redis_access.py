@@ -75,10 +75,3 @@ def test_a_cluster_by_tls_with_a_user_of_few_rights(store: Store, tmp_path: Path
         stored = [node.client.dbsize() for node in nodes]
         assert sum(stored) == _COUNT
         assert all(stored), "every node has its part"
-
-
-def test_a_cluster_has_blocks_too(store: Store, tmp_path: Path) -> None:
-    with clustered(tmp_path, replicas=0) as nodes:
-        store(f"redis+cluster://{nodes[0].address}", "block")
-        (key,) = (key for node in nodes for key in node.client.scan_iter())
-        assert key.startswith("tcpb:")

@@ -79,6 +79,14 @@ def test_each_key_is_on_its_node_with_its_bytes(opened: ClusterStore, nodes: lis
     opened.set_all(Commands(memoryview(b""), 0, 5))
 
 
+def test_a_large_value_comes_whole(opened: ClusterStore, nodes: list[RedisServer]) -> None:
+    """As a block's is."""
+    value = bytes(range(256)) * 4096
+    data = b"*3\r\n$3\r\nSET\r\n$6\r\ntcpb:1\r\n$%d\r\n%s\r\n" % (len(value), value)
+    opened.set_all(Commands(memoryview(data), 1, 0))
+    assert [node.run("STRLEN", "tcpb:1") for node in nodes if node.client.dbsize()] == [len(value)]
+
+
 @pytest.mark.parametrize("trial", [False, True])
 def test_a_check_tells_the_sums_of_all_nodes(opened: ClusterStore, nodes: list[RedisServer], trial: bool) -> None:
     before = opened.check(trial)
@@ -138,18 +146,19 @@ def test_keys_follow_a_slot_while_it_moves_and_after_it(opened: ClusterStore, no
     slot = key_slot(b"tcp:000007")
     source = _owner(nodes, slot)
     target = (source + 1) % len(nodes)
-    opened.set_all(_commands(100))
     moving = _move(nodes, slot, source, target)
     next(moving)
     opened.set_all(_commands())
     assert _asked(nodes[target], "tcp:000007") == "v\r\n\x00"
     next(moving)
+    for node in nodes:
+        node.run("FLUSHALL")
     opened.set_all(_commands())
     assert nodes[target].client.get("tcp:000007") == "v\r\n\x00"
-    assert _keys(nodes) == _wanted(100 + _COUNT)
+    assert _keys(nodes) == _wanted()
     for _ in _move(nodes, slot, target, source):
         opened.set_all(_commands())
-    assert _keys(nodes) == _wanted(100 + _COUNT)
+    assert _keys(nodes) == _wanted()
 
 
 def _asked(node: RedisServer, key: str) -> object:
@@ -170,15 +179,20 @@ def test_with_confirm_a_cluster_without_replicas_takes_nothing(nodes: list[Redis
 
 def test_a_cluster_that_misses_slots_is_down_and_up_again(opened: ClusterStore, nodes: list[RedisServer]) -> None:
     opened.check()
-    slot = key_slot(b"tcp:000007")
-    owner = _owner(nodes, slot)
-    nodes[owner].run("CLUSTER", "DELSLOTS", slot)
+    assert opened._cluster is not None
+    asked = [node.port for node in nodes].index(opened._cluster.get_default_node().port)
+    slot = next(
+        slot for slot in map(key_slot, (b"tcp:%06d" % at for at in range(_COUNT))) if _owner(nodes, slot) == asked
+    )
+    nodes[asked].run("CLUSTER", "DELSLOTS", slot)
     try:
-        wait_for(lambda: nodes[owner].run("CLUSTER INFO")["cluster_state"] == "fail", "the node sees it")
+        wait_for(lambda: nodes[asked].run("CLUSTER INFO")["cluster_state"] == "fail", "the node sees it")
+        with pytest.raises(StoreError, match="the cluster is down: 16383 of 16384 slots are served"):
+            opened.check()
         with pytest.raises(StoreError):
             opened.set_all(_commands())
     finally:
-        nodes[owner].run("CLUSTER", "ADDSLOTS", slot)
+        nodes[asked].run("CLUSTER", "ADDSLOTS", slot)
 
     def stored() -> bool:
         try:

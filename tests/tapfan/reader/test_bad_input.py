@@ -1,18 +1,37 @@
 """Whatever lies under our prefixes in a real Redis is skipped and counted; what is ours is read all the same."""
 
 import random
+import tracemalloc
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
 
 import msgpack
+import numpy as np
 import pytest
 
 from tapfan import blocks
+from tapfan.batch import COLUMNS, Batch, Records
 from tapfan.reader import Reader
 from tests.tapfan.reader.storing import STREAM, TTL_MS, Made, now_ns, put_block, put_records, settings
 from tests.tapfan.strategies import nested
 from tests.writers.servers import Server
 
 GOOD = 50
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real Redis server for all tests of this module."""
+    with closing(Server(tmp_path_factory.mktemp("redis"))) as made:
+        yield made
+
+
+@pytest.fixture
+def server(shared: Server) -> Server:
+    """That one, empty."""
+    shared.run("flushall")
+    return shared
 
 
 @pytest.fixture
@@ -171,3 +190,22 @@ def test_many_of_them(server: Server, reader: Reader) -> None:
         pipeline.set(f"tcp:{number}", "x")
     pipeline.execute()
     assert skipped(reader) == {"foreign_key": 20_000}
+
+
+def test_small_blocks_of_many_records_take_no_more_memory_than_others(server: Server) -> None:
+    count, blocks_stored = 65_536, 30
+    made = Made(now_ns(), 1).batch.records
+    records = Records(
+        *(np.broadcast_to(getattr(made, name)[0], (count, *getattr(made, name).shape[1:])) for name in COLUMNS)
+    )
+    for number in range(blocks_stored):
+        key, value = blocks.pack([Batch(STREAM, number * count, records)], TTL_MS)
+        assert len(value) < 400
+        server.client.set(key, value)
+    with Reader(settings(server), held=100_000) as reader:
+        tracemalloc.start()
+        assert sum(map(len, reader.batches())) == count * blocks_stored
+        assert reader.top().total == count * blocks_stored
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 80_000_000 < count * blocks_stored * 59

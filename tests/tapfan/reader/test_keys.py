@@ -107,3 +107,11 @@ def test_addresses_are_taken_as_they_are_usually_written_only(source: str) -> No
 def test_nothing_is_read_of_nothing() -> None:
     assert len(read_record_keys(Texts.of([])).rows) == 0
     assert len(read_record_keys(Texts.of([b"tcp:", b"tcp:check"])).rows) == 0
+
+
+@pytest.mark.parametrize("place", range(19))
+@pytest.mark.parametrize("character", [b":", b"-", b"a", b"/", b" "])
+def test_a_time_has_digits_only(place: int, character: bytes) -> None:
+    at = GOOD.index(b":1795575907403940346") + 1 + place
+    keys = [GOOD, GOOD[:at] + character + GOOD[at + 1 :]]
+    assert _rows(read_record_keys(Texts.of(keys))) == _one_by_one(keys[:1])

@@ -135,7 +135,6 @@ def test_one_that_is_lost_while_it_is_read(good: Server, servers: Servers) -> No
     lost = servers()
     for first in range(0, 100_000, 10_000):
         put_records(lost, Made(now_ns(), 10_000, first=100 + first).batch)
-    lost.run("config", "set", "maxclients", "3")
     with Reader(settings(good, lost)) as reader:
         ending = threading.Timer(0.02, lost.close)
         ending.start()

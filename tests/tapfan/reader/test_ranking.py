@@ -48,7 +48,7 @@ def test_the_ranking_is_that_of_counting_one_by_one(pieces: list[Records], by: B
     assert packets == sorted(packets, reverse=True)
 
 
-@given(st.lists(records(), min_size=1, max_size=5), st.integers(1, 6), st.integers(1, 30))
+@given(st.lists(records(), min_size=1, max_size=5), st.integers(0, 6), st.integers(1, 30))
 def test_the_first_few_are_those_of_all(pieces: list[Records], limit: int, held: int) -> None:
     rankings: list[Ranking] = []
     for most, rows in ((limit, held), (10**6, 10**6)):
