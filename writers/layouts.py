@@ -12,7 +12,7 @@ from writers.commands import Commands, expiry_ms, pack
 
 _SLICE_RECORDS = 4096  # packed at once: 1 MiB of commands
 _BLOCK_RECORDS = 2000  # a share as large is a block of its own, of which a key's own memory is a hundredth
-_HOLD_S = 0.04  # with the listener's linger, a record is still in Redis within a tenth of a second
+_LATEST_S = 0.06  # with the rest of a record's way, it is still in Redis within a tenth of a second
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,12 @@ class BlockLayout:
     last record is over have expired.
     """
 
-    hold_s = _HOLD_S
     enough = _BLOCK_RECORDS
     most = MAX_RECORDS
+
+    def __init__(self, linger_s: float) -> None:
+        """`linger_s`: for how long the records may have waited already."""
+        self.hold_s = max(0.0, _LATEST_S - linger_s)
 
     def pieces(self, shares: Sequence[Share]) -> Iterator[Sequence[Share]]:
         """All of them, together."""
@@ -115,6 +118,6 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def shaping(layout: Layout) -> Shaping:
-    """The layout of that name."""
-    return RecordLayout() if layout == "record" else BlockLayout()
+def shaping(layout: Layout, linger_s: float) -> Shaping:
+    """The layout of that name, where the listener lets records wait so long for others."""
+    return RecordLayout() if layout == "record" else BlockLayout(linger_s)

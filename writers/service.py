@@ -14,7 +14,7 @@ from tapfan.wire import WireError, read_batch, share_head, unpack
 from writers.cluster import store_for
 from writers.concerns import ConcernLog, concerns
 from writers.inbox import Inbox
-from writers.layouts import Share
+from writers.layouts import Share, shaping
 from writers.load import projection
 from writers.storing import STOP_TIMEOUT_S, Health, Storing
 
@@ -52,7 +52,7 @@ class Writer:
         # An identity of its own for each start: the router must not take two for one while the first still closes.
         identity = f"{writer.name}.{secrets.token_hex(4)}".encode()
         self._socket = sockets.connected(context, zmq.DEALER, settings.endpoint("shares"), identity)
-        self._storing = Storing(store_for(writer), settings.layout_of(writer))
+        self._storing = Storing(store_for(writer), shaping(settings.layout_of(writer), settings.listener.linger))
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._storing.ready_fd, zmq.POLLIN)

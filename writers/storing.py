@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
 
-from tapfan.settings import Layout
 from writers.cluster import ClusterStore
 from writers.commands import Commands
-from writers.layouts import Packed, Share, shaping
+from writers.layouts import Packed, Shaping, Share
 from writers.load import Load
 from writers.store import TIMEOUT_S, Store, StoreError
 from writers.vitals import Vitals
@@ -48,9 +47,9 @@ class Storing:
     `ready_fd` becomes readable when there are outcomes to take.
     """
 
-    def __init__(self, store: Store | ClusterStore, layout: Layout) -> None:
+    def __init__(self, store: Store | ClusterStore, shaping: Shaping) -> None:
         self._store = store
-        self._shaping = shaping(layout)
+        self._shaping = shaping
         self._shares: SimpleQueue[Share | None] = SimpleQueue()
         self._held: Share | None = None  # taken from the queue, and to be the next
         self._outcomes: deque[StoredShare | Health] = deque()

@@ -21,6 +21,7 @@ from tapfan.program import CannotRunError
 from tapfan.settings import ListenerSettings
 from tapfan.skips import Skipped
 
+_LONGEST_RETIRE_S = 0.01
 _FANOUT_OF = {0: 0, 4: 1, 6: 2}  # by IP version: the packets of one are not for the rings of the other
 
 
@@ -141,8 +142,8 @@ def _apart(settings: ListenerSettings) -> dict[int, list[Endpoint]]:
 def _open(interface: str, endpoints: list[Endpoint], kind: int, settings: ListenerSettings) -> _Filtered:
     """A ring for the endpoints. Raises CannotRunError, and PermissionError without CAP_NET_RAW."""
     program = build(endpoints, settings.only, settings.tunnels)
-    # The kernel hands a block over after one to two such periods: a linger at most.
-    retire_ms = max(1, round(settings.linger * 500))
+    # The kernel hands a block over after one to two such periods: a linger at most, and however long that is, soon.
+    retire_ms = max(1, round(min(settings.linger / 2, _LONGEST_RETIRE_S) * 1000))
     fanout = None if settings.fanout is None else settings.fanout << 2 | _FANOUT_OF[kind]
     try:
         ring = Ring(interface, program.code, settings.ring_bytes, retire_ms, fanout)

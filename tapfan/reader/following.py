@@ -24,6 +24,7 @@ from tapfan.settings import Settings, WriterSettings
 _WAITING_PIECES = 16
 _PAUSE_S = 0.1
 _RETRY_S = 1.0
+_LAYOUT_S = 10.0  # between two looks for servers that a cluster has got, as long as none is lost
 _LOOK_S = 1.0  # between two looks through all keys, or four times as long as one took
 # How long before a look a record may have been captured to be found by it: it may have been on its way that long.
 _LATE_NS = 60 * 10**9
@@ -109,12 +110,12 @@ class Following:
                 writer.changed.clear()
                 servers = self._begin(writer)
                 if not writer.begun.is_set():
-                    for server in servers:
+                    for server in servers or ():
                         server.tried.wait()
-                    writer.followed = any(server.followed for server in servers)
+                    writer.followed = any(server.followed for server in servers or ())
                     writer.begun.set()
-                if servers:
-                    writer.changed.wait()
+                if servers is not None:
+                    writer.changed.wait(_LAYOUT_S)
                 self._stopping.wait(_RETRY_S)
         except BaseException as error:  # a thread's own has nobody who would see it
             self._put(error)
@@ -123,13 +124,13 @@ class Following:
             for thread in writer.threads.values():
                 thread.join()
 
-    def _begin(self, writer: _Writer) -> list[_Server]:
-        """Start to follow those of the writer's servers that are not followed."""
+    def _begin(self, writer: _Writer) -> list[_Server] | None:
+        """Start to follow those of the writer's servers that are not followed; None where they cannot be known."""
         try:
             found = nodes(writer.settings, self._timeout_s)
         except (*FAILURES, ValueError) as error:  # a password that is no text
             self._report.fail(title(writer.settings), reason(error, self._timeout_s))
-            return []
+            return None
         titles = {node.title for node in found}
         for gone in {title(writer.settings), *writer.threads} - titles:
             self._report.mend(gone)
@@ -149,9 +150,10 @@ class Following:
                 is_told = _begin_tracking(notices, asking)
                 self._report.mend(server.node.title)
                 server.followed = True
+                missed_ns = (writer.lost_ns or self._began_ns) if writer.begun.is_set() else None
                 server.tried.set()
                 if is_told:
-                    self._read_changes(server.node, notices, asking, writer.lost_ns)
+                    self._read_changes(server.node, notices, asking, missed_ns)
                 else:
                     self._look_again_and_again(notices, asking)
         except (*FAILURES, RefusedError) as error:
@@ -170,16 +172,18 @@ class Following:
         connection = Connection(node.pool)
         self._connections.add(connection)
         try:
+            if self._stopping.is_set():
+                raise ConnectionError("reading has ended")
             yield connection
         finally:
             self._connections.discard(connection)
             connection.close()
 
-    def _read_changes(self, node: Node, notices: Connection, asking: Connection, lost_ns: int | None) -> None:
-        """Read what is written, as it is; first what was while the server was not followed."""
-        if lost_ns is not None:
+    def _read_changes(self, node: Node, notices: Connection, asking: Connection, missed_ns: int | None) -> None:
+        """Read what is written, as it is; first what may have been missed since a time."""
+        if missed_ns is not None:
             with self._opened(node) as scanning:
-                self._look(scanning, asking, lost_ns - _LATE_NS)
+                self._look(scanning, asking, missed_ns - _LATE_NS)
         loader = Loader(asking, self._wanted, self._report)
         for keys in tracking.changes(notices, asking, self._stopping.is_set):
             self._load(loader, Texts.of(keys))

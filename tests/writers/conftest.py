@@ -10,7 +10,10 @@ from tapfan.settings import Layout
 from tests.writers.servers import Server
 from tests.writers.storer import DEADLINE_S, ROUTER, ScriptedRedis, Start, Storer
 from writers import storing
+from writers.layouts import shaping
 from writers.storing import Storing
+
+_LINGER_S = 0.02
 
 
 @pytest.fixture
@@ -44,7 +47,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
 
     def begin(*failures: str, layout: Layout = "record") -> Storer:
         redis = ScriptedRedis(*failures)
-        started.append(Storer(Storing(redis, layout), redis))
+        started.append(Storer(Storing(redis, shaping(layout, _LINGER_S)), redis))
         started[-1].storing.want(ROUTER, 0)
         return started[-1]
 

@@ -30,7 +30,7 @@ def _block(data: bytes) -> tuple[Key, Block, int]:
 def test_shares_are_one_block_that_lives_as_long_as_its_last_record(sizes: list[int]) -> None:
     starts = [sum(sizes[:at]) * 2 for at in range(len(sizes))]  # with gaps: other writers have what lies between
     some = [_share(at, share(start, size)) for at, (start, size) in enumerate(zip(starts, sizes, strict=True))]
-    packed = BlockLayout().packed(some)
+    packed = BlockLayout(0.02).packed(some)
     key, block, expiry_ms = _block(bytes(packed.commands.data))
     assert packed.expired == [0] * len(sizes)
     assert packed.commands.count == 1
@@ -41,24 +41,29 @@ def test_shares_are_one_block_that_lives_as_long_as_its_last_record(sizes: list[
 
 def test_a_share_that_is_over_is_in_no_block() -> None:
     some = [_share(0, share(0, 2, TTL_S + 1)), _share(1, share(2, 3)), _share(2, share(5, 4, TTL_S + 1))]
-    packed = BlockLayout().packed(some)
+    packed = BlockLayout(0.02).packed(some)
     _, block, _ = _block(bytes(packed.commands.data))
     assert packed.expired == [2, 0, 4]
     assert packed.commands.expired == 6
     assert [(span.first, span.count) for span in block.spans] == [(2, 3)]
 
 
-@pytest.mark.parametrize("layout", [BlockLayout(), RecordLayout()])
+@pytest.mark.parametrize("layout", [BlockLayout(0.02), RecordLayout()])
 def test_of_what_is_all_over_there_is_no_command(layout: BlockLayout | RecordLayout) -> None:
     packed = layout.packed([_share(0, share(0, 3, TTL_S + 1))])
     assert (packed.commands.count, packed.commands.expired, packed.expired) == (0, 3, [3])
 
 
 def test_each_share_lives_as_long_as_it_says() -> None:
-    for layout in (BlockLayout(), RecordLayout()):
+    for layout in (BlockLayout(0.02), RecordLayout()):
         packed = layout.packed([_share(0, share(0, 1, age_s=50), ttl_ms=60_000)])
         ((*_, expiry_ms),) = commands_of(bytes(packed.commands.data))
         assert 8_000 < int(expiry_ms) - time.time() * 1000 <= 10_000
+
+
+@pytest.mark.parametrize(("linger_s", "hold_s"), [(0.001, 0.059), (0.02, 0.04), (0.05, 0.01), (0.06, 0), (0.5, 0)])
+def test_what_has_waited_for_others_already_is_held_for_a_shorter_while(linger_s: float, hold_s: float) -> None:
+    assert BlockLayout(linger_s).hold_s == pytest.approx(hold_s)
 
 
 def test_small_shares_that_come_within_a_short_while_are_one_block(start: Start) -> None:

@@ -182,7 +182,7 @@ def _share(first: int, count: int, ipv6: bool) -> Share:
 def test_what_is_projected_a_record_is_what_a_real_redis_takes(
     server: Server, layout: Layout, in_share: int, shares: int, ipv6: bool
 ) -> None:
-    store, load, shape = Store(server.settings()), Load(), shaping(layout)
+    store, load, shape = Store(server.settings()), Load(), shaping(layout, 0.02)
     store.check()
     before = int(server.client.info("memory")["used_memory"])
     for number in range(shares):

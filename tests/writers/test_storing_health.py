@@ -25,7 +25,7 @@ from tests.writers.storer import (
     shares,
 )
 from writers import layouts, storing
-from writers.layouts import Share
+from writers.layouts import RecordLayout, Share
 from writers.store import Store
 from writers.storing import Health, StoredShare, Storing
 from writers.vitals import Vitals
@@ -157,7 +157,7 @@ def test_while_it_waits_to_try_again_no_answer_is_missing(start: Start, monkeypa
 @contextmanager
 def _storing(server: Server) -> Iterator[Storing]:
     """A thread that stores to a real Redis."""
-    made = Storing(Store(server.settings()), "record")
+    made = Storing(Store(server.settings()), RecordLayout())
     made.want(ROUTER, 0)
     try:
         yield made
