@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.measuring import asked, cpu_s, folder, listener_options, process, send
+from bench.measuring import FOR_VOLUME, asked, cpu_s, folder, listener_options, process, send
 from bench.sender import acks
 from tapfan import blocks
 from tapfan.batch import Batch, Column, Records
@@ -22,7 +22,6 @@ _SECONDS = 5.0
 _BLOCK_RECORDS = 2000
 _BLOCKS = 500
 _TTL_MS = 300_000
-_FOR_VOLUME = {"linger": "50ms", "batch_records": 65_536}
 _PACKETS = 100
 
 
@@ -30,7 +29,7 @@ def block(space: Namespace) -> list[bool]:
     """Everything stored, nothing lost, and CPU a record; memory a record in blocks of 2,000."""
     with folder() as path:
         programs = Programs(
-            Path(path), listener=listener_options(space) | _FOR_VOLUME, top={"layout": "block"}, netns=space.name
+            Path(path), listener=listener_options(space) | FOR_VOLUME, top={"layout": "block"}, netns=space.name
         )
         try:
             programs.start()

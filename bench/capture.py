@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.measuring import asked, cpu_s, folder, listener_options, process, replay, send
+from bench.measuring import FOR_VOLUME, asked, cpu_s, folder, listener_options, process, replay, send
 from bench.sender import mixed, write_pcap
 from tests.process.namespace import Namespace
 from tests.process.running import Programs, wait_for
@@ -17,9 +17,7 @@ _SPOOL_RATE = 500_000
 _SECONDS = 5.0
 _FRAMES = 8192
 _LOOPS = 600  # of the frames: as many seconds at the full rate
-# The default, and one that finds at tcpreplay's rate what the default finds at the full rate: a look costs the same
-# besides that.
-_LINGERS = ("20ms", "30ms")
+_SETTINGS: list[dict[str, object]] = [{}, FOR_VOLUME]
 
 Load = Callable[[], dict[str, float]]
 
@@ -37,8 +35,8 @@ def capture(space: Namespace) -> list[bool]:
         return [
             met
             for what, load in loads.items()
-            for linger in _LINGERS
-            for met in _at_full_speed(space, what, load, linger)
+            for options in _SETTINGS
+            for met in _at_full_speed(space, what, load, options)
         ]
 
 
@@ -47,8 +45,8 @@ def _replaying(space: Namespace, file: Path, addresses: list[str]) -> Load:
     return lambda: replay(space, file, _RATE, _LOOPS)
 
 
-def _at_full_speed(space: Namespace, what: str, load: Load, linger: str) -> list[bool]:
-    cpu_us, drops = _listener_alone(space, load, what, {"linger": linger})
+def _at_full_speed(space: Namespace, what: str, load: Load, options: dict[str, object]) -> list[bool]:
+    cpu_us, drops = _listener_alone(space, load, what, options)
     return [asked("us of CPU a packet", cpu_us, 0.15), asked("warnings of kernel drops", drops, 0)]
 
 

@@ -13,6 +13,9 @@ import psutil
 from tests.process.namespace import Namespace
 from tests.process.running import Programs
 
+# A [listener] for high rates: each look and each batch costs the same, however much is in it.
+FOR_VOLUME: dict[str, object] = {"linger": "50ms", "batch_records": 65_536}
+
 
 def listener_options(space: Namespace) -> dict[str, object]:
     """The configuration's [listener]: capturing what comes into the namespace."""
