@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 
 KERNEL_HAS_NO = "this kernel has no"
 # No example has a deadline of its own: the machines that run the tests are busy with other things, too.
-settings.register_profile("tapfan", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("tapfan", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tapfan")
 
 
