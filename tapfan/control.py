@@ -64,7 +64,7 @@ class ControlClient:
         return self.request("weights") if weights is None else self.request("weights", weights=dict(weights))
 
     def ttl(self, ttl: str | float | None = None) -> dict[str, Any]:
-        """Set how long records live that come in later, if given, and give what is in force: {"ttl", "configured"}, in s.
+        """Set how long records live that come in later, if given; gives {"ttl", "configured"} in seconds.
 
         A duration as the configuration has them, "10m", or seconds. Raises ControlError, ControlTimeoutError.
         """

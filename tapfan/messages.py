@@ -15,12 +15,14 @@ from tapfan.losses import Reason
 from tapfan.skips import SkipReason
 from tapfan.wire import MAX_SEQUENCE, STREAM_FORM, WireError
 
+MAX_TEXT = 500
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
 Stream = Annotated[str, Field(pattern=f"^{STREAM_FORM.pattern}$")]
 Sequence = Annotated[int, Field(ge=0, le=MAX_SEQUENCE)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Epoch = Annotated[str, Field(pattern="^[0-9a-f]{8}$")]
-Text = Annotated[str, Field(max_length=500)]
+Text = Annotated[str, Field(max_length=MAX_TEXT)]  # see `cut`
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 SourceKind = Literal["capture", "accept", "file"]
 Lost = Annotated[dict[Reason, Count], Field(default_factory=dict)]
@@ -36,6 +38,11 @@ class _Message(BaseModel):
         """The message as msgpack."""
         packed: bytes = msgpack.packb(self.model_dump())
         return packed
+
+
+def cut(text: str) -> str:
+    """The text, or as much of its beginning as a message has room for."""
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
 
 
 class PacketCounts(_Message):

@@ -58,10 +58,14 @@ def client(
 
 def reason(error: Exception) -> str:
     """What went wrong, for people."""
-    text = str(error).strip().rstrip(".")
     if isinstance(error, MasterNotFoundError):  # which goes on with how redis-py is connected to each sentinel
-        text = f"{text.partition(' : ')[0]}: no sentinel that answers knows one that is up"
-    return text or type(error).__name__
+        return f"{str(error).partition(' : ')[0]}: no sentinel that answers knows one that is up"
+    return text(error)
+
+
+def text(error: Exception) -> str:
+    """What an error says, without the arguments of a command unknown to Redis, which it repeats: AUTH's are secret."""
+    return str(error).partition(", with args beginning with")[0].strip().rstrip(".") or type(error).__name__
 
 
 def _options(writer: WriterSettings, timeout_s: float, connect_timeout_s: float) -> dict[str, Any]:

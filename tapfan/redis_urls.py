@@ -47,6 +47,8 @@ class Group:
 
 def check(url: str) -> None:
     """Raises ValueError, saying what is valid, for what is no URL of a Redis."""
+    if "#" in url:  # it would end the URL, within a password that was not meant to
+        raise ValueError(f"a # must be written as %23; {VALID}")
     if group(url) is None:
         _check_server(url)
 

@@ -9,7 +9,7 @@ from tapfan.settings import Layout
 # Bytes of Redis 7.0's used_memory for an IPv4 record, where nothing is measured: 304 to 348, and in blocks of 2,000
 # records 12 (of one service) to 20 (of many). tests/writers/test_load.py measures them again.
 TYPICAL_BYTES: Mapping[Layout, int] = {"record": 310, "block": 20}
-_EVICTS_NOTHING = "noeviction"
+EVICTS_NOTHING = "noeviction"
 _CLOCKS_DIFFER_US = 1_000_000
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -19,11 +19,11 @@ def eviction(policy: str | None, max_memory: int | None) -> str | None:
 
     `max_memory`: bytes; 0 is unlimited, None unknown.
     """
-    if not policy or not max_memory or policy == _EVICTS_NOTHING:
+    if not policy or not max_memory or policy == EVICTS_NOTHING:
         return None
     return (
         f"its maxmemory-policy {policy} evicts records before their time once its maxmemory ({size(max_memory)}) is "
-        f"used up; set maxmemory-policy {_EVICTS_NOTHING}"
+        f"used up; set maxmemory-policy {EVICTS_NOTHING}"
     )
 
 

@@ -322,12 +322,12 @@ def _explain(error: dict[str, Any]) -> str:
         problem = "must be a list"
     if not key or isinstance(error["input"], dict | BaseModel):
         return f"{key}: {problem}" if key else problem
-    value = "(hidden)" if "password" in key else _redact(error["input"])
+    value = "(hidden)" if "password" in key else _redact(key, error["input"])
     return f"{key} = {value}: {problem}"
 
 
-def _redact(value: Any) -> str:
+def _redact(key: str, value: Any) -> str:
     text = repr(value)
-    if "@" in text or "password" in text.lower():
+    if key.endswith(".redis") or "@" in text or "password" in text.lower():
         return "(hidden: it may hold a password)"
     return text if len(text) <= 100 else text[:100] + "…"

@@ -30,23 +30,30 @@ def missing(settings: Settings) -> list[str]:
 def hints(settings: Settings) -> str:
     """What a new user can do now."""
     endpoint = settings.listener.listen[0]
-    first = settings.writers[0]
     weights = " ".join(
         f"{writer.name}={other.weight:.15g}"
         for writer, other in zip(settings.writers, reversed(settings.writers), strict=True)
     )
-    redis_cli = "redis-cli" if shutil.which("redis-cli") else find_client() or "redis-cli"
+    single = next((writer for writer in settings.writers if settings.layout_of(writer) == "record"), None)
+    scan = "" if single is None else f"  {_redis_cli()} -u {single.redacted} --scan --pattern 'tcp:*'\n"
     return f"""
 tapfan runs: packets to {endpoint} are stored for {durations.text(settings.ttl)}. In another terminal:
 
   . .venv/bin/activate
   curl -m 1 http://{endpoint}/     # makes some packets; nothing answers, so curl gives up after 1 s
   tapfan status                         # what was captured, and where it went
+  tapfan query --last 1m                # the records of the last minute
+  tapfan top                            # who had most packets
+  tapfan follow                         # records as they are stored
   tapfan weights {weights}              # changes the split, live
-  {redis_cli} -u {first.redacted} --scan --pattern 'tcp:*'
-
+  tapfan ttl 10m                        # how long the records to come live
+{scan}
 Ctrl-C here stops everything, in order, with nothing lost.
 """
+
+
+def _redis_cli() -> str | Path:
+    return "redis-cli" if shutil.which("redis-cli") else find_client() or "redis-cli"
 
 
 def _telling_line(log: Path) -> str:

@@ -11,22 +11,22 @@ from redis.cluster import ClusterNode
 from redis.exceptions import AskError, MovedError, NoPermissionError, RedisClusterException
 
 from tapfan.redis_connection import client, reason
-from tapfan.settings import WriterSettings
+from tapfan.redis_warnings import EVICTS_NOTHING
+from tapfan.settings import Layout, WriterSettings
 from writers import store
 from writers.commands import Commands
-from writers.store import Store, StoreError, check_confirmed
+from writers.store import TRIAL_KEYS, RefusedError, Store, StoreError, check_confirmed
 from writers.vitals import CHECK, CHECK_REPLIES, UnfitError, Vitals, read_vitals
 
 _ROUNDS = 5  # a slot may move, and the next one while the first is looked up
-_NO_EVICTION = "noeviction"
 
 Command = list[bytes]
 T = TypeVar("T")
 
 
-def store_for(settings: WriterSettings) -> "Store | ClusterStore":
-    """What a writer with these settings stores to."""
-    return ClusterStore(settings) if "+cluster://" in settings.redis else Store(settings)
+def store_for(settings: WriterSettings, layout: Layout = "record") -> "Store | ClusterStore":
+    """What a writer with these settings stores to, in that layout."""
+    return ClusterStore(settings, layout) if "+cluster://" in settings.redis else Store(settings, layout)
 
 
 class ClusterStore:
@@ -37,23 +37,36 @@ class ClusterStore:
     them answers.
     """
 
-    def __init__(self, settings: WriterSettings) -> None:
+    def __init__(self, settings: WriterSettings, layout: Layout = "record") -> None:
         self._settings = settings
+        self._trial_key = TRIAL_KEYS[layout]
         self._cluster: redis.RedisCluster | None = None
         self._known: list[tuple[str, int]] = []
 
     def set_all(self, commands: Commands) -> None:
-        """Send each command to its node and check every reply; with `confirm`, replicas have all. Raises StoreError."""
+        """Send each command to its node and check every reply; with `confirm`, replicas have all.
+
+        Raises StoreError, and RefusedError where a node says no.
+        """
         if commands.count:
             self._attempt(lambda cluster: self._set(cluster, _unpacked(commands.data, commands.count)))
 
     def check(self, trial: bool = False) -> Vitals:
         """See whether all of the cluster would take records: every slot is served, and every primary is fit.
 
-        `trial`: see also whether each takes a SET. Gives the sums of their memory and keys, and the worst of the rest.
+        `trial`: see also whether each takes a SET. Gives what they use and hold in sum, and the worst of the rest.
         Raises StoreError.
         """
-        return self._attempt(lambda cluster: self._check(cluster, trial))
+        vitals = self.measure()
+        try:
+            self._attempt(lambda cluster: self._try(cluster, trial))
+        except StoreError as error:
+            raise StoreError(str(error), vitals) from error
+        return vitals
+
+    def measure(self) -> Vitals:
+        """The part of a check that only asks. Raises StoreError."""
+        return self._attempt(self._measure)
 
     def close(self) -> None:
         """Close all connections, if there are any."""
@@ -68,7 +81,7 @@ class ClusterStore:
         except StoreError:
             self.close()
             raise
-        except (UnfitError, redis.RedisError, RedisClusterException, OSError, ValueError) as error:
+        except (redis.RedisError, RedisClusterException, OSError, ValueError) as error:
             self.close()
             raise StoreError(reason(error)) from error
 
@@ -94,40 +107,62 @@ class ClusterStore:
             groups += [(_node(cluster, *address), commands, True) for address, commands in asking.items()]
             left, asking = [], defaultdict(list)
             for node, commands, is_asking in groups:
-                for command, reply in zip(commands, self._send(cluster, node, commands, is_asking), strict=True):
+                send = self._ask if is_asking else self._send
+                for command, reply in zip(commands, send(cluster, node, commands), strict=True):
                     if isinstance(reply, MovedError):
                         left.append(command)
                     elif isinstance(reply, AskError):
                         asking[reply.host, reply.port].append(command)
                     elif reply != b"OK":
-                        raise StoreError(f"refused by {node.name}: {reply}")
+                        raise RefusedError(f"refused by {node.name}: {reply}")
             if not left and not asking:
                 return
             if left:
                 cluster.nodes_manager.initialize()
         raise StoreError("slots of the cluster are moving: the nodes send each other's keys back and forth")
 
-    def _send(
-        self, cluster: redis.RedisCluster, node: ClusterNode, commands: Sequence[Command], is_asking: bool
-    ) -> list[Any]:
-        """Send to one node; gives the reply to each command. `is_asking`: their slots are moving there."""
+    def _ask(self, cluster: redis.RedisCluster, node: ClusterNode, commands: Sequence[Command]) -> list[Any]:
+        """Send to one to which the commands' slots are moving; the cluster's client may not know it yet."""
+        try:
+            return self._send(cluster, node, [part for command in commands for part in ([b"ASKING"], command)])[1::2]
+        finally:
+            if node.redis_connection is not None and cluster.get_node(node.host, node.port) is None:
+                node.redis_connection.close()
+
+    def _send(self, cluster: redis.RedisCluster, node: ClusterNode, commands: Sequence[Command]) -> list[Any]:
+        """Send to one node; gives the reply to each command."""
         pipeline = cluster.get_redis_connection(node).pipeline(transaction=False)
         for command in commands:
-            if is_asking:
-                pipeline.execute_command("ASKING")
             pipeline.execute_command(*command)
         if self._settings.confirm == "replica":
             pipeline.execute_command("WAIT", 1, round(store.CONFIRM_S * 1000))
         replies = pipeline.execute(raise_on_error=False)
         if self._settings.confirm == "replica":
             check_confirmed(replies.pop())
-        return replies[1::2] if is_asking else replies
+        return replies
 
-    def _check(self, cluster: redis.RedisCluster, trial: bool) -> Vitals:
+    def _try(self, cluster: redis.RedisCluster, trial: bool) -> None:
         if trial:
-            self._set(cluster, _trials(cluster))
+            self._set(cluster, _trials(cluster, self._trial_key))
+        if self._settings.confirm == "replica":
+            for node in cluster.get_primaries():
+                try:
+                    self._send(cluster, node, [])
+                except StoreError as error:
+                    raise StoreError(f"{node.name}: {error}") from error
+
+    def _measure(self, cluster: redis.RedisCluster) -> Vitals:
         self._check_slots(cluster)
-        found = [self._check_primary(cluster, node) for node in cluster.get_primaries()]
+        found: list[Vitals] = []
+        problem = ""
+        for node in cluster.get_primaries():
+            try:
+                found.append(self._measure_primary(cluster, node))
+            except UnfitError as error:
+                found += [error.vitals] if error.vitals else []
+                problem = problem or f"{node.name}: {error}"
+        if problem:
+            raise StoreError(problem, _together(found) if found else None)
         return _together(found)
 
     def _check_slots(self, cluster: redis.RedisCluster) -> None:
@@ -138,19 +173,14 @@ class ClusterStore:
         if info.get("cluster_state", "ok") != "ok":
             raise StoreError(f"the cluster is down: {info.get('cluster_slots_ok', 'some')} of 16384 slots are served")
 
-    def _check_primary(self, cluster: redis.RedisCluster, node: ClusterNode) -> Vitals:
+    def _measure_primary(self, cluster: redis.RedisCluster, node: ClusterNode) -> Vitals:
         begun_s, begun_ns = time.monotonic(), time.time_ns()
         pipeline = cluster.get_redis_connection(node).pipeline(transaction=False)
         for command in _unpacked(memoryview(CHECK), CHECK_REPLIES):
             pipeline.execute_command(*command)
         answers = [_allowed(answer) for answer in pipeline.execute(raise_on_error=False)]
         took_us = round((time.monotonic() - begun_s) * 1e6)
-        try:
-            vitals = read_vitals(answers, took_us, (begun_ns + time.time_ns()) // 2)
-            self._send(cluster, node, [], False)
-        except (UnfitError, StoreError) as error:
-            raise StoreError(f"{node.name}: {error}") from error
-        return vitals
+        return read_vitals(answers, took_us, (begun_ns + time.time_ns()) // 2)
 
 
 def _unpacked(data: memoryview, count: int) -> list[Command]:
@@ -172,13 +202,13 @@ def _node(cluster: redis.RedisCluster, host: str, port: int) -> ClusterNode:
     return cluster.get_node(host, port) or ClusterNode(host, port)
 
 
-def _trials(cluster: redis.RedisCluster) -> list[Command]:
-    """A SET for each primary that leaves nothing behind, as its time is over at once."""
+def _trials(cluster: redis.RedisCluster, begun: bytes) -> list[Command]:
+    """A SET for each primary that leaves nothing behind, as its time is over at once; `begun`: how its key begins."""
     wanted = {node.name for node in cluster.get_primaries()}
     trials: dict[str, Command] = {}
     number = 0
     while trials.keys() < wanted:
-        key = b"tcp:check%d" % number
+        key = b"%s%d" % (begun, number)
         trials.setdefault(cluster.get_node_from_key(key).name, [b"SET", key, b"1", b"PXAT", b"1"])
         number += 1
     return list(trials.values())
@@ -194,13 +224,15 @@ def _allowed(answer: Any) -> Any:
 
 
 def _together(found: Sequence[Vitals]) -> Vitals:
-    policies = {vitals.policy for vitals in found if vitals.policy is not None}
+    """Those of all nodes as one Redis's. Keys spread evenly, so that there is room until the smallest node is full."""
+    bounded = [vitals for vitals in found if vitals.max_memory] or found
+    policies = {vitals.policy for vitals in bounded if vitals.policy is not None}
     maxima = [vitals.max_memory for vitals in found]
     return Vitals(
         max(vitals.round_trip_us for vitals in found),
         _sum([vitals.used_memory for vitals in found]),
-        0 if 0 in maxima else _sum(maxima),
-        min(policies, key=lambda policy: policy == _NO_EVICTION, default=None),
+        None if None in maxima else len(found) * min((vitals.max_memory or 0) for vitals in bounded),
+        min(policies, key=lambda policy: policy == EVICTS_NOTHING, default=None),
         _sum([vitals.expiring for vitals in found]),
         max((vitals.ahead_us for vitals in found if vitals.ahead_us is not None), key=abs, default=None),
     )

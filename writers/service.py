@@ -7,7 +7,7 @@ import zmq
 
 from tapfan import rights, rundir, sockets
 from tapfan.logs import Logger, Repeated
-from tapfan.messages import Mark, Stored, WriterReport, read_message
+from tapfan.messages import Mark, Stored, WriterReport, cut, read_message
 from tapfan.settings import Settings, WriterSettings
 from tapfan.stopping import Stop
 from tapfan.wire import WireError, read_batch, share_head, unpack
@@ -16,6 +16,7 @@ from writers.concerns import ConcernLog, concerns
 from writers.inbox import Inbox
 from writers.layouts import Share, shaping
 from writers.load import projection
+from writers.store import CONFIRM_S
 from writers.storing import STOP_TIMEOUT_S, Health, Storing
 
 _REPORT_PERIOD_S = 0.5
@@ -48,11 +49,14 @@ class Writer:
         self._inbox = Inbox()
         self._concerns = ConcernLog(log, writer.redacted)
         self._health = Health(False, "connecting")
+        # A replica's answer is waited for apart from Redis's own.
+        self._patience_s = _REPORT_PERIOD_S + (CONFIRM_S if writer.confirm == "replica" else 0.0)
         self._next_report_s = time.monotonic() + _REPORT_PERIOD_S  # unless Redis is known to be up before
         # An identity of its own for each start: the router must not take two for one while the first still closes.
         identity = f"{writer.name}.{secrets.token_hex(4)}".encode()
         self._socket = sockets.connected(context, zmq.DEALER, settings.endpoint("shares"), identity)
-        self._storing = Storing(store_for(writer), shaping(settings.layout_of(writer), settings.listener.linger))
+        layout = settings.layout_of(writer)
+        self._storing = Storing(store_for(writer, layout), shaping(layout, settings.listener.linger))
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._storing.ready_fd, zmq.POLLIN)
@@ -124,7 +128,7 @@ class Writer:
     def _report(self) -> None:
         self._next_report_s = time.monotonic() + _REPORT_PERIOD_S
         healthy, reason = self._health.healthy, self._health.reason
-        if (unanswered_s := self._storing.unanswered_s) > _REPORT_PERIOD_S:
+        if (unanswered_s := self._storing.unanswered_s) > self._patience_s:
             healthy, reason = False, f"no answer for {unanswered_s:.1f} s"
         vitals = self._health.vitals
         projected = projection(self._storing.load.measured(), vitals)
@@ -132,7 +136,7 @@ class Writer:
         self._concerns.tell(warnings)
         report = WriterReport(
             name=self._settings.name,
-            redis=self._settings.redacted,
+            redis=cut(self._settings.redacted),
             healthy=healthy,
             reason=reason,
             round_trip_us=vitals.round_trip_us if vitals else None,

@@ -3,15 +3,16 @@
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypeVar
 
 import hiredis
 import redis
 from redis.connection import AbstractConnection
 
+from tapfan import blocks
 from tapfan.redis_connection import pool, reason
-from tapfan.settings import WriterSettings
+from tapfan.settings import Layout, WriterSettings
 from writers.commands import Commands
 from writers.vitals import CHECK, CHECK_REPLIES, UnfitError, Vitals, read_vitals
 
@@ -20,14 +21,26 @@ CONNECT_TIMEOUT_S = 2.0
 CONFIRM_S = 1.0  # for a replica to say that it has what was stored
 _OK = b"+OK\r\n"
 _RECEIVE_BYTES = 65_536
-# Leaves nothing behind, as its time is over at once. The key's form is the records', as a user may be kept to it.
-_TRIAL = b"*5\r\n$3\r\nSET\r\n$9\r\ntcp:check\r\n$1\r\n1\r\n$4\r\nPXAT\r\n$1\r\n1\r\n"
+# Of a SET that leaves nothing behind, as its time is over at once. They begin as the layout's, as a user may be kept to
+# those.
+TRIAL_KEYS: Mapping[Layout, bytes] = {"record": b"tcp:check", "block": blocks.PREFIX + b"check"}
 
 T = TypeVar("T")
 
 
 class StoreError(Exception):
-    """Raised when Redis did not take all commands; its text says why, without secrets. To be tried again."""
+    """Raised when Redis did not take all commands; its text says why, without secrets. To be tried again.
+
+    `vitals`: what a check had measured before it failed.
+    """
+
+    def __init__(self, reason: str, vitals: Vitals | None = None) -> None:
+        super().__init__(reason)
+        self.vitals = vitals
+
+
+class RefusedError(StoreError):
+    """Raised when Redis answered, and did not take all."""
 
 
 class Store:
@@ -38,13 +51,17 @@ class Store:
     for a SET.
     """
 
-    def __init__(self, settings: WriterSettings) -> None:
+    def __init__(self, settings: WriterSettings, layout: Layout = "record") -> None:
         self._settings = settings
+        self._trial = _trial(TRIAL_KEYS[layout])
         self._connection: AbstractConnection | None = None
         self._begun = (0.0, 0)  # the last sending: seconds of the monotonic clock, and ns of the usual one
 
     def set_all(self, commands: Commands) -> None:
-        """Send the commands and check every reply; with `confirm`, a replica has them, too. Raises StoreError."""
+        """Send the commands and check every reply; with `confirm`, a replica has them, too.
+
+        Raises StoreError, and RefusedError where Redis says no.
+        """
         if commands.count:
             self._exchange(commands.data, lambda raw: _expect(raw, _OK, commands.count))
             self._confirm()
@@ -55,11 +72,18 @@ class Store:
         `trial`: see also whether it takes a SET. Of a user that may not ask for INFO it is only known that it reaches
         Redis. With `confirm` it has a replica, too. Raises StoreError.
         """
-        if trial:
-            self._exchange(memoryview(_TRIAL), lambda raw: _expect(raw, _OK, 1))
-        vitals = self._exchange(memoryview(CHECK), self._vitals)
-        self._confirm()
+        vitals = self.measure()
+        try:
+            if trial:
+                self._exchange(memoryview(self._trial), lambda raw: _expect(raw, _OK, 1))
+            self._confirm()
+        except StoreError as error:
+            raise StoreError(str(error), vitals) from error
         return vitals
+
+    def measure(self) -> Vitals:
+        """The part of a check that only asks. Raises StoreError."""
+        return self._exchange(memoryview(CHECK), self._vitals)
 
     def close(self) -> None:
         """Close the connection, if there is one."""
@@ -88,7 +112,7 @@ class Store:
             raise
         except UnfitError as error:
             self.close()
-            raise StoreError(str(error)) from error
+            raise StoreError(str(error), error.vitals) from error
         except TimeoutError as error:
             self.close()
             raise StoreError(f"no answer within {TIMEOUT_S:g} s") from error
@@ -112,12 +136,16 @@ class Store:
         return self._connection
 
 
+def _trial(key: bytes) -> bytes:
+    return b"*5\r\n$3\r\nSET\r\n$%d\r\n%s\r\n$1\r\n1\r\n$4\r\nPXAT\r\n$1\r\n1\r\n" % (len(key), key)
+
+
 def check_confirmed(reply: Any) -> None:
-    """Raises StoreError unless an answer to WAIT says that a replica has all."""
+    """Raises RefusedError unless an answer to WAIT says that a replica has all."""
     if isinstance(reply, Exception):
-        raise StoreError(f"refused: {reply}")
+        raise RefusedError(f"refused: {reply}")
     if not isinstance(reply, int) or reply < 1:
-        raise StoreError(f'no replica has confirmed within {CONFIRM_S:g} s; see confirm = "replica" of this writer')
+        raise RefusedError(f'no replica has confirmed within {CONFIRM_S:g} s; see confirm = "replica" of this writer')
 
 
 def _expect(raw: socket.socket, reply: bytes, count: int) -> None:
@@ -141,7 +169,7 @@ def _wake_for(raw: socket.socket, size: int) -> None:
 
 
 def _raise_first_error(raw: socket.socket, begun: bytes) -> NoReturn:
-    """Raise StoreError with the first of the replies that is not OK."""
+    """Raise RefusedError with the first error of the replies; StoreError where one is neither that nor OK."""
     _wake_for(raw, 1)  # how many bytes there are to come is not known any more
     reader = hiredis.Reader()
     reader.feed(begun)
@@ -150,7 +178,7 @@ def _raise_first_error(raw: socket.socket, begun: bytes) -> NoReturn:
     if not isinstance(reply, hiredis.ReplyError):
         raise StoreError("an answer that is neither OK nor an error")
     hint = "; SET with PXAT needs Redis 6.2 or newer" if "syntax error" in str(reply) else ""
-    raise StoreError(f"refused: {reply}{hint}")
+    raise RefusedError(f"refused: {reply}{hint}")
 
 
 def _read(raw: socket.socket, count: int) -> list[Any]:

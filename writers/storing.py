@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
 
+from tapfan.messages import cut
 from writers.cluster import ClusterStore
 from writers.commands import Commands
 from writers.layouts import Packed, Shaping, Share
 from writers.load import Load
-from writers.store import TIMEOUT_S, Store, StoreError
+from writers.store import TIMEOUT_S, RefusedError, Store, StoreError
 from writers.vitals import Vitals
 
 _CHECK_PERIOD_S = 0.5
@@ -34,7 +35,7 @@ class StoredShare:
 
 @dataclass(frozen=True)
 class Health:
-    """Whether Redis takes records, and if not, why; and what the last check that it answered has measured."""
+    """Whether Redis takes records, and if not, why; and what it measured then, None where it does not answer."""
 
     healthy: bool
     reason: str = ""
@@ -182,8 +183,21 @@ class Storing:
         return self._refuses or self._passed
 
     def _is_taken(self, commands: Commands) -> bool:
-        self._refuses = not self._attempt(partial(self._store.set_all, commands))
+        self._refuses = not self._attempt(partial(self._set, commands))
         return not self._refuses
+
+    def _set(self, commands: Commands) -> None:
+        """Store them. Raises StoreError, of a Redis that refuses them with what it measures now."""
+        try:
+            self._store.set_all(commands)
+        except RefusedError as error:
+            raise StoreError(str(error), self._measured()) from error
+
+    def _measured(self) -> Vitals | None:
+        try:
+            return self._store.measure()
+        except StoreError as error:
+            return error.vitals
 
     def _check(self) -> None:
         self._next_check_s = time.monotonic() + _CHECK_PERIOD_S
@@ -196,7 +210,7 @@ class Storing:
         try:
             vitals = call()
         except StoreError as error:
-            health = Health(False, str(error)[:400], self._health.vitals)
+            health = Health(False, cut(str(error)), error.vitals)
         else:
             health = Health(True, "", vitals or self._health.vitals)
         finally:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from tapfan.cli import checks, reading, tables
 from tapfan.cli.arguments import weight_vector
-from tapfan.cli.invocation import Config, Json, fail, settings_of
+from tapfan.cli.invocation import Config, Json, fail, printable, settings_of
 from tapfan.control import ControlClient, ControlError, ControlTimeoutError
 from tapfan.program import EXIT_FAILED, EXIT_USAGE
 
@@ -76,7 +76,7 @@ def check(config: Config = None, as_json: Json = False) -> None:
     result = checks.check(settings_of(config))
     _print(result, as_json, tables.check)
     if result["problems"]:
-        fail("; ".join(result["problems"]), EXIT_FAILED)
+        fail(printable("; ".join(result["problems"])), EXIT_FAILED)
 
 
 app.command(epilog=reading.EXIT_CODES)(reading.query)

@@ -3,6 +3,7 @@
 import errno
 import os
 import pwd
+import re
 import shutil
 import socket
 import time
@@ -22,18 +23,21 @@ from tapfan.settings import ListenerSettings, Settings, WriterSettings
 
 _REDIS_TIMEOUT_S = 1.0
 _ROUTER_TIMEOUT_S = 1.0
+_VERSION = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}")
+_MEANT_FREE = 0.01  # of maxmemory; less says nothing of what it can hold
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class _RedisState:
-    """What one server told of itself; `policy` and `ahead_us` are None, and memory is 0, where the user may not ask."""
+    """What one server told of itself; None, and memory is 0, where it does not, as the user may not ask."""
 
-    version: str
+    version: str | None
     policy: str | None
     used_memory: int  # bytes
     max_memory: int  # bytes; 0: unlimited
+    expiring: int  # keys that have a time to live
     ahead_us: int | None  # of this host's clock
     round_trip_us: int
 
@@ -141,16 +145,29 @@ def _see_redis(writer: WriterSettings, notes: list[str], problems: list[str]) ->
         problems.append(f"{writer.redacted} refuses the writer {writer.name}: {error}")
     except redis.RedisError as error:
         notes.append(f"{writer.redacted} does not answer yet ({reason(error)}); the writer {writer.name} keeps trying")
-    except OSError as error:  # of the file: those of connections are redis-py's own
-        problems.append(f"the writer {writer.name} cannot read its password_file: {error}")
+    except (OSError, UnicodeDecodeError) as error:  # of the file: those of connections are redis-py's own
+        problems.append(f"the writer {writer.name} cannot read its password_file {writer.password_file}: {error}")
+    except ValueError as error:
+        problems.append(f"{writer.redacted} cannot be used by the writer {writer.name}: {error}")
+    except (AttributeError, LookupError, TypeError) as error:  # of redis-py, which takes answers to be Redis's
+        problems.append(f"{writer.redacted} answers, but not as a Redis does: {error}")
     else:
-        version = min((state.version for state in states), key=_version)
-        servers = f", {len(states)} primaries" if len(states) > 1 else ""
-        notes.append(f"{writer.redacted} answers: Redis {version}{servers}")
-        if _version(version) < OLDEST_VERSION:
-            problems.append(f"{writer.redacted} is Redis {version}; SET with PXAT needs 6.2 or newer")
+        _see_versions(writer, [state.version for state in states], notes, problems)
         return states
     return []
+
+
+def _see_versions(writer: WriterSettings, told: Sequence[str | None], notes: list[str], problems: list[str]) -> None:
+    """What the versions of a writer's servers mean."""
+    servers = f", {len(told)} primaries" if len(told) > 1 else ""
+    known = [version for version in told if version is not None]
+    if not known:
+        notes.append(f"{writer.redacted} answers{servers}; its version is not told")
+        return
+    version = min(known, key=_version)
+    notes.append(f"{writer.redacted} answers: Redis {version}{servers}")
+    if _version(version) < OLDEST_VERSION:
+        problems.append(f"{writer.redacted} is Redis {version}; SET with PXAT needs 6.2 or newer")
 
 
 def _redis_states(writer: WriterSettings) -> list[_RedisState]:
@@ -162,23 +179,32 @@ def _redis_states(writer: WriterSettings) -> list[_RedisState]:
 
 
 def _redis_state(server: redis.Redis) -> _RedisState:
-    version = str(server.info("server")["redis_version"])
+    version = str((_if_permitted(lambda: server.info("server")) or {}).get("redis_version", ""))
     memory = _if_permitted(lambda: server.info("memory")) or {}
+    keyspace = _if_permitted(lambda: server.info("keyspace")) or {}
     begun_ns = time.time_ns()
     told = _if_permitted(server.time)  # seconds and microseconds
     ended_ns = time.time_ns()
     return _RedisState(
-        version=version,
+        version=version if _VERSION.match(version) else None,
         policy=memory.get("maxmemory_policy"),
-        used_memory=memory.get("used_memory", 0),
-        max_memory=memory.get("maxmemory", 0),
+        used_memory=_count(memory, "used_memory"),
+        max_memory=_count(memory, "maxmemory"),
+        expiring=sum(_count(database, "expires") for database in keyspace.values() if isinstance(database, dict)),
         ahead_us=None if told is None else told[0] * 10**6 + told[1] - (begun_ns + ended_ns) // 2000,
         round_trip_us=(ended_ns - begun_ns) // 1000,
     )
 
 
+def _count(told: Mapping[str, object], key: str) -> int:
+    """A number that Redis tells; 0 where it does not."""
+    value = told.get(key)
+    return value if isinstance(value, int) else 0
+
+
 def _version(text: str) -> tuple[int, ...]:
-    return tuple(map(int, text.split(".")[:2]))
+    """The first two numbers of what _VERSION matches."""
+    return tuple(map(int, re.findall("[0-9]+", text)[:2]))
 
 
 def _if_permitted(ask: Callable[[], T]) -> T | None:
@@ -193,9 +219,16 @@ def _room(
     states: Sequence[_RedisState], projection: Mapping[str, Any] | None, writer: WriterSettings, settings: Settings
 ) -> Iterator[str]:
     """What memory a writer's Redis has, and what of it is needed, as far as that is known."""
-    if states and all(state.max_memory for state in states):
+    if projection is None and states and all(state.max_memory for state in states):
+        most = sum(state.max_memory for state in states)
         free = sum(max(0, state.max_memory - state.used_memory) for state in states)
-        yield redis_warnings.holds(free, settings.layout_of(writer), settings.ttl)
+        if any(state.expiring for state in states):
+            keys = sum(state.expiring for state in states)
+            yield f"has {redis_warnings.size(free)} of its maxmemory free, and {keys:,} keys that make room as they end"
+        elif free < most * _MEANT_FREE:
+            yield f"has hardly any of its maxmemory ({redis_warnings.size(most)}) free, and no key that ends"
+        else:
+            yield redis_warnings.holds(free, settings.layout_of(writer), settings.ttl)
     if projection is not None:
         yield f"gets {redis_warnings.rate(projection['rate'])} now and {redis_warnings.need(projection)} for them"
 

@@ -6,12 +6,7 @@ from tapfan.reader import Reader
 
 def lacking(reader: Reader) -> list[str]:
     """The Redis databases that did not answer, and what was skipped."""
-    return problems(reader) + skipped(reader)
-
-
-def problems(reader: Reader) -> list[str]:
-    """A line for each Redis that does not answer."""
-    return [printable(problem) for problem in reader.problems]
+    return [printable(problem) for problem in reader.problems] + skipped(reader)
 
 
 def skipped(reader: Reader) -> list[str]:

@@ -70,11 +70,21 @@ class Window:
             if self.since is not None or self.until is not None:
                 raise ValueError(f"--last {self.last!r}: ends now; give --since and --until in its place")
             return max(0, now_ns - self._last_ns(self.last)), None
-        since = None if self.since is None else _read("--since", self.since, now_ns)
-        until = None if self.until is None else _read("--until", self.until, now_ns)
+        since, until = self._between(now_ns)
         if since is not None and until is not None and until <= since:
             raise ValueError(f"--until {self.until!r}: must be after --since {self.since!r}")
         return since, until
+
+    def bounds_later(self, now_ns: int) -> tuple[int | None, int | None]:
+        """The same of a window that was good before: nothing may be left of it, as what is so long ago moves on."""
+        if self.last is not None:
+            return self.bounds(now_ns)
+        since, until = self._between(now_ns)
+        return (min(since, until) if since is not None and until is not None else since), until
+
+    def _between(self, now_ns: int) -> tuple[int | None, int | None]:
+        since = None if self.since is None else _read("--since", self.since, now_ns)
+        return since, None if self.until is None else _read("--until", self.until, now_ns)
 
     @staticmethod
     def _last_ns(text: str) -> int:

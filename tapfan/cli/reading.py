@@ -23,7 +23,7 @@ from tapfan.cli.invocation import (
     warn,
     write,
 )
-from tapfan.cli.lacking import lacking, problems, skipped
+from tapfan.cli.lacking import lacking, skipped
 from tapfan.cli.moments import Window
 from tapfan.program import EXIT_FAILED, EXIT_USAGE
 from tapfan.reader import Query, Reader, ReaderError
@@ -106,7 +106,7 @@ def top(
             raise ValueError("--watch: shows tables; leave out --json, or call it again and again")
 
     def asked() -> Query:
-        return chosen.query(*window.bounds(time.time_ns()))
+        return chosen.query(*window.bounds_later(time.time_ns()))
 
     if watch:
         with _reader(settings) as reader, suppress(OutputClosedError):
@@ -139,24 +139,25 @@ def follow(
         text = output.writer(_form(form))
     with asked_to_stop() as stop, _reader(settings) as reader:
         with suppress(OutputClosedError), closing(reader.follow(chosen.query(), lambda: bool(stop), _POLL_S)) as stored:
-            known: list[str] = []
+            known: set[str] = set()
             for records in stored:
                 write(text(records))
-                known = _tell_changes(known, problems(reader))
+                known = _tell_changes(known, reader)
                 if _is_closed():
                     break
         for line in skipped(reader):
             warn(line)
 
 
-def _tell_changes(known: list[str], now: list[str]) -> list[str]:
-    """Warn of problems that are not known yet, and say when all are over; gives those of now."""
-    for problem in now:
-        if problem not in known:
-            warn(problem)
-    if known and not now:
+def _tell_changes(known: set[str], reader: Reader) -> set[str]:
+    """Warn once of each Redis that does not answer, and say when all do again; gives those that do not."""
+    failed = reader.failed
+    for title, problem in failed.items():
+        if title not in known:
+            warn(printable(problem))
+    if known and not failed:
         typer.echo("tapfan: every Redis answers again", err=True)
-    return now
+    return set(failed)
 
 
 def _is_closed() -> bool:

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tapfan import durations, redis_warnings
+from tapfan.cli.invocation import printable
 
 _LISTENER_REASONS = {
     "spooling": "more is not stored yet than its window holds, the rest waits in its spool on disk; see the writers",
@@ -36,7 +37,8 @@ def status(result: Mapping[str, Any], console: Console) -> None:
     for name, writer in result["writers"].items():
         if writer["health"] != "up":
             reason = writer["reason"] or "reports no more; see `supervisorctl status`"
-            console.print(f"{name} ({writer['redis']}) is {writer['health']}: {reason}", soft_wrap=True)
+            _say(f"{name} ({writer['redis']}) is {writer['health']}: {reason}", console)
+    _say(f"ttl: records live {durations.text(result['ttl'])} from their capture on", console)
     _print_memory(result["writers"], console)
     console.print()
     columns = ("captured", "stored", "in_flight", "spooled", "lost", "kernel_drops")
@@ -49,20 +51,18 @@ def status(result: Mapping[str, Any], console: Console) -> None:
         _print_whole(listeners, console)
         for name, listener in result["listeners"].items():
             if listener["packets"]["skipped"]:
-                console.print(_skipped(name, listener["packets"]), soft_wrap=True)
+                _say(_skipped(name, listener["packets"]), console)
             if listener["health"] in _LISTENER_REASONS:
-                console.print(
-                    f"{name} is {listener['health']}: {_LISTENER_REASONS[listener['health']]}", soft_wrap=True
-                )
+                _say(f"{name} is {listener['health']}: {_LISTENER_REASONS[listener['health']]}", console)
     else:
         console.print("no listener has reported yet")
     console.print()
-    console.print(_ledger(result["ledger"]), soft_wrap=True)
+    _say(_ledger(result["ledger"]), console)
     if result["ledger"]["lost"]:
         lost = {reason.replace("_", " "): count for reason, count in result["ledger"]["lost"].items()}
-        console.print(f"lost: {_counts(lost)}", soft_wrap=True)
+        _say(f"lost: {_counts(lost)}", console)
     if result["warnings"]:
-        console.print(f"warnings of the router, in its log: {_counts(result['warnings'])}", soft_wrap=True)
+        _say(f"warnings of the router, in its log: {_counts(result['warnings'])}", console)
 
 
 def weights(result: Mapping[str, Any], console: Console) -> None:
@@ -83,14 +83,19 @@ def check(result: Mapping[str, Any], console: Console) -> None:
     """What would run."""
     table = _table("process", "what it does")
     for process in result["processes"]:
-        table.add_row(process["command"], process["does"])
+        table.add_row(*map(printable, (process["command"], process["does"])))
     console.print(table)
     for note in result["notes"]:
-        console.print(f"note: {note}", soft_wrap=True)
+        _say(f"note: {note}", console)
     for warning in result["warnings"]:
-        console.print(f"warning: {warning}", soft_wrap=True)
+        _say(f"warning: {warning}", console)
     if not result["problems"]:
         console.print("the configuration is valid")
+
+
+def _say(text: str, console: Console) -> None:
+    """One line, however long; it may quote what a Redis said."""
+    console.print(printable(text), soft_wrap=True)
 
 
 def _print_memory(writers: Mapping[str, Any], console: Console) -> None:
@@ -98,10 +103,10 @@ def _print_memory(writers: Mapping[str, Any], console: Console) -> None:
     projections = {name: writer["projection"] for name, writer in writers.items() if writer["projection"]}
     if projections:
         needs = ", ".join(f"{name} {redis_warnings.need(projection)}" for name, projection in projections.items())
-        console.print(f"memory: {needs}", soft_wrap=True)
+        _say(f"memory: {needs}", console)
     for name, writer in writers.items():
         for text in writer["warnings"]:
-            console.print(f"warning: {name} ({writer['redis']}): {text}", soft_wrap=True)
+            _say(f"warning: {name} ({writer['redis']}): {text}", console)
 
 
 def _skipped(name: str, packets: Mapping[str, Any]) -> str:

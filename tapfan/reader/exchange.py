@@ -9,6 +9,8 @@ import hiredis
 import redis
 from redis.connection import AbstractConnection
 
+from tapfan import redis_connection
+
 _RECEIVE_BYTES = 256 * 1024
 # Of one reply. Ours are far smaller: only keys that are themselves millions of bytes long lead there.
 _MOST_BYTES = 64 * 1024 * 1024
@@ -102,6 +104,18 @@ class Connection:
         self._connection.disconnect()
 
 
+def unexpected(reply: object, due: str) -> hiredis.ProtocolError:
+    """What to raise for a reply that is not what its command gives."""
+    return hiredis.ProtocolError(f"{type(reply).__name__} where {due} is due")
+
+
+def trouble(error: Exception, timeout_s: float) -> str:
+    """What a user is told of one of FAILURES or RefusedError."""
+    if isinstance(error, hiredis.HiredisError | redis.InvalidResponse):
+        return f"answers, but not as a Redis does: {error}"
+    return reason(error, timeout_s)
+
+
 def packed(*command: bytes) -> bytes:
     """A command in the protocol's form."""
     return b"*%d\r\n" % len(command) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in command)
@@ -116,6 +130,6 @@ def reason(error: Exception, timeout_s: float) -> str:
     """What a user is told of it."""
     if isinstance(error, TimeoutError | redis.TimeoutError):
         return f"does not answer within {timeout_s:g} s"
-    text = str(error).strip().rstrip(".") or type(error).__name__
+    text = redis_connection.text(error)
     refused = isinstance(error, RefusedError | redis.AuthenticationError | redis.ResponseError)
     return f"refuses: {text}" if refused else f"does not answer: {text}"

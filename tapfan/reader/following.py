@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tapfan.reader import tracking
-from tapfan.reader.exchange import FAILURES, Connection, RefusedError, reason
+from tapfan.reader.exchange import FAILURES, Connection, RefusedError, trouble
 from tapfan.reader.filtering import Filter
 from tapfan.reader.found import Found
 from tapfan.reader.identities import Streams
 from tapfan.reader.loading import Loader, Wanted
-from tapfan.reader.nodes import Node, nodes, title
+from tapfan.reader.nodes import Node, nodes_or_report, title
 from tapfan.reader.query import Query, ReaderError
 from tapfan.reader.report import Report
 from tapfan.reader.scanning import all_keys
@@ -32,23 +32,34 @@ _LATE_NS = 60 * 10**9
 
 @dataclass
 class _Server:
-    """A server that is followed, or was tried to."""
+    """A server that is followed, or was tried to; `missed_ns` is since when there can be what was not read of it."""
 
     node: Node
+    missed_ns: int | None
+    thread: threading.Thread | None = None
     tried: threading.Event = field(default_factory=threading.Event)
     followed: bool = False
 
 
 class _Writer:
-    """A writer whose servers are followed; `lost_ns` is when the last of them was lost that had been followed."""
+    """A writer whose servers, by their titles, are followed; `looked_ns` is when it was last known which they are."""
 
     def __init__(self, settings: WriterSettings) -> None:
         self.settings = settings
         self.begun = threading.Event()  # each server was tried once
         self.changed = threading.Event()  # a server's thread ended
-        self.threads: dict[str, threading.Thread] = {}
+        self.servers: dict[str, _Server] = {}
         self.followed = False
-        self.lost_ns: int | None = None
+        self.looked_ns = 0
+
+    def server(self, node: Node) -> _Server:
+        """That server; a new one may hold what others have missed, and what came since it was not yet there."""
+        known = self.servers.get(node.title)
+        if known is None:
+            times = (self.looked_ns, *(server.missed_ns for server in self.servers.values()))
+            missed_ns = min(time_ns for time_ns in times if time_ns is not None) if self.begun.is_set() else None
+            known = self.servers[node.title] = _Server(node, missed_ns)
+        return known
 
 
 class Following:
@@ -74,6 +85,7 @@ class Following:
         """Begin, and wait until each server is followed or has failed. Raises ReaderError when none is followed."""
         self._began_ns = time.time_ns()
         for writer in self._writers:
+            writer.looked_ns = self._began_ns
             self._threads.append(threading.Thread(target=self._look_after, args=(writer,), daemon=True))
             self._threads[-1].start()
         for writer in self._writers:
@@ -121,49 +133,50 @@ class Following:
             self._put(error)
         finally:
             writer.begun.set()
-            for thread in writer.threads.values():
-                thread.join()
+            for server in writer.servers.values():
+                if server.thread is not None:
+                    server.thread.join()
 
     def _begin(self, writer: _Writer) -> list[_Server] | None:
         """Start to follow those of the writer's servers that are not followed; None where they cannot be known."""
-        try:
-            found = nodes(writer.settings, self._timeout_s)
-        except (*FAILURES, ValueError) as error:  # a password that is no text
-            self._report.fail(title(writer.settings), reason(error, self._timeout_s))
+        looked_ns = time.time_ns()
+        found = nodes_or_report(writer.settings, self._timeout_s, self._report)
+        if found is None:
             return None
-        titles = {node.title for node in found}
-        for gone in {title(writer.settings), *writer.threads} - titles:
+        for gone in {title(writer.settings), *writer.servers} - {node.title for node in found}:
             self._report.mend(gone)
-        writer.threads = {name: thread for name, thread in writer.threads.items() if thread.is_alive()}
-        servers = [_Server(node) for node in found if node.title not in writer.threads]
-        for server in servers:
-            thread = threading.Thread(target=self._follow, args=(writer, server), daemon=True)
-            writer.threads[server.node.title] = thread
-            thread.start()
-        return servers
+        begun: list[_Server] = []
+        for server, node in [(writer.server(node), node) for node in found]:
+            if server.thread is None or not server.thread.is_alive():
+                server.node = node
+                server.thread = threading.Thread(target=self._follow, args=(writer, server), daemon=True)
+                server.thread.start()
+                begun.append(server)
+        writer.looked_ns = looked_ns
+        return begun
 
     def _follow(self, writer: _Writer, server: _Server) -> None:
         """Follow one server until it is lost, and say why it was."""
+        server.followed = False
         try:
             with self._opened(server.node) as asking, self._opened(server.node) as notices:
                 asking.run(b"SCAN", b"0", b"COUNT", b"1")  # refused where nothing can be read
                 is_told = _begin_tracking(notices, asking)
                 self._report.mend(server.node.title)
                 server.followed = True
-                missed_ns = (writer.lost_ns or self._began_ns) if writer.begun.is_set() else None
                 server.tried.set()
                 if is_told:
-                    self._read_changes(server.node, notices, asking, missed_ns)
+                    self._read_changes(server, notices, asking)
                 else:
-                    self._look_again_and_again(notices, asking)
+                    self._look_again_and_again(server, notices, asking)
         except (*FAILURES, RefusedError) as error:
             if not self._stopping.is_set():
-                self._report.fail(server.node.title, reason(error, self._timeout_s))
+                self._report.fail(server.node.title, trouble(error, self._timeout_s))
         except BaseException as error:  # a thread's own has nobody who would see it
             self._put(error)
         finally:
-            if server.followed:
-                writer.lost_ns = time.time_ns()
+            if server.missed_ns is None:
+                server.missed_ns = time.time_ns() if server.followed else self._began_ns
             server.tried.set()
             writer.changed.set()
 
@@ -179,21 +192,22 @@ class Following:
             self._connections.discard(connection)
             connection.close()
 
-    def _read_changes(self, node: Node, notices: Connection, asking: Connection, missed_ns: int | None) -> None:
-        """Read what is written, as it is; first what may have been missed since a time."""
-        if missed_ns is not None:
-            with self._opened(node) as scanning:
-                self._look(scanning, asking, missed_ns - _LATE_NS)
+    def _read_changes(self, server: _Server, notices: Connection, asking: Connection) -> None:
+        """Read what is written, as it is; first what may have been missed."""
+        if server.missed_ns is not None:
+            with self._opened(server.node) as scanning:
+                self._look(scanning, asking, server.missed_ns - _LATE_NS)
+            server.missed_ns = None
         loader = Loader(asking, self._wanted, self._report)
         for keys in tracking.changes(notices, asking, self._stopping.is_set):
             self._load(loader, Texts.of(keys))
 
-    def _look_again_and_again(self, scanning: Connection, asking: Connection) -> None:
+    def _look_again_and_again(self, server: _Server, scanning: Connection, asking: Connection) -> None:
         since_ns = self._began_ns
         while not self._stopping.is_set():
             begun_ns = time.time_ns()
             self._look(scanning, asking, since_ns)
-            since_ns = begun_ns - _LATE_NS
+            since_ns, server.missed_ns = begun_ns - _LATE_NS, None
             self._stopping.wait(max(_LOOK_S, 4 * (time.time_ns() - begun_ns) / 1e9))
 
     def _look(self, scanning: Connection, asking: Connection, since_ns: int) -> None:

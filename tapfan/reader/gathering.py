@@ -4,10 +4,10 @@ import contextlib
 from collections.abc import Generator, Iterator, Sequence
 
 from tapfan.reader.ahead import Ahead
-from tapfan.reader.exchange import FAILURES, Connection, RefusedError, reason
+from tapfan.reader.exchange import FAILURES, Connection, RefusedError, trouble
 from tapfan.reader.found import Found
 from tapfan.reader.loading import Loader, Wanted
-from tapfan.reader.nodes import Node, nodes, title
+from tapfan.reader.nodes import Node, nodes_or_report
 from tapfan.reader.query import ReaderError
 from tapfan.reader.report import Report
 from tapfan.reader.scanning import all_keys
@@ -22,10 +22,7 @@ def find_nodes(writers: Sequence[WriterSettings], timeout_s: float, report: Repo
     """The servers of all writers. Raises ReaderError when there is none that could be read."""
     found: list[Node] = []
     for writer in writers:
-        try:
-            found += nodes(writer, timeout_s)
-        except (*FAILURES, ValueError) as error:  # a password that is no text
-            report.fail(title(writer), reason(error, timeout_s))
+        found += nodes_or_report(writer, timeout_s, report) or ()
     if not found:
         raise ReaderError(f"no Redis can be read: {report.reasons}")
     return found
@@ -67,7 +64,7 @@ class Gathering:
                 yield from self._pieces(scanning, Loader(loading, self._wanted, self._report))
         except (*FAILURES, RefusedError) as error:
             if not self._is_over:
-                self._report.fail(server.title, reason(error, self._timeout_s))
+                self._report.fail(server.title, trouble(error, self._timeout_s))
 
     @contextlib.contextmanager
     def _opened(self, server: Node) -> Iterator[Connection]:

@@ -1,6 +1,7 @@
 """Keys of either layout made to the records that a query wants; whatever is none of ours is skipped and counted."""
 
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from tapfan import blocks
 from tapfan.batch import COLUMNS, Column, Records, widened
 from tapfan.reader import keys as record_keys
 from tapfan.reader import values as record_values
-from tapfan.reader.exchange import Connection, RefusedError, packed
+from tapfan.reader.exchange import Connection, RefusedError, packed, unexpected
 from tapfan.reader.filtering import Filter
 from tapfan.reader.found import Found
 from tapfan.reader.identities import SEQUENCE_BITS, Streams
@@ -27,6 +28,7 @@ _BLOCK_HEAD_BYTES = 1024
 _BLOCK_RECORD_BYTES = 128  # the columns at their full width, and a span of its own
 _VALUES_AT_ONCE = _PIECE_BYTES // record_values.MAX_BYTES
 _WRONG_TYPE = "WRONGTYPE"
+_TRIAL = re.compile(rb"tcpb?:check[0-9]*")  # what writers try by whether they may store; gone at once
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Loader:
 
     def _singles(self, keys: Texts, now_ns: int) -> Iterator[Found]:
         read = read_record_keys(keys)
-        self._report.skip("foreign_key", len(keys) - len(read.rows))
+        self._report.skip("foreign_key", len(keys) - len(read.rows) - _trials(keys))
         identity, is_known = self._identity(read)
         chosen = np.flatnonzero(is_known & self._wanted.filter.addressed(read.timestamp, read.source, read.destination))
         chosen = self._expiring(keys, read, chosen, now_ns)
@@ -91,10 +93,17 @@ class Loader:
             rows = old[start : start + _VALUES_AT_ONCE]
             asked = keys.bytes_of(read.rows[chosen[rows]])
             self._connection.send(b"".join(packed(b"PTTL", key) for key in asked))
-            left_ms = np.array([self._connection.accept() for _ in asked])
+            left_ms = np.array([self._milliseconds() for _ in asked])
             kept[rows] = left_ms > 0
             self._report.skip("no_expiry", int(np.count_nonzero(left_ms == -1)))
         return chosen[kept]
+
+    def _milliseconds(self) -> int:
+        """The next answer to PTTL."""
+        reply = self._connection.accept()
+        if not isinstance(reply, int):
+            raise unexpected(reply, "a number")
+        return reply
 
     def _with_values(self, keys: Texts, read: RecordKeys, identity: Column, chosen: Column) -> Found:
         asked = keys.bytes_of(read.rows[chosen])
@@ -116,6 +125,8 @@ class Loader:
                 if not str(answer).startswith(_WRONG_TYPE):
                     raise RefusedError(str(answer))
                 self._report.skip("wrong_type")
+            elif not isinstance(answer, bytes):
+                raise unexpected(answer, "a value")
         return [row for row, answer in enumerate(answers) if isinstance(answer, bytes) and answer]
 
     def _blocks(self, keys: Sequence[bytes], now_ns: int) -> Iterator[Found]:
@@ -125,7 +136,7 @@ class Loader:
             try:
                 said = blocks.Key.read(key)
             except blocks.BlockError:
-                self._report.skip("foreign_key")
+                self._report.skip("foreign_key", not _TRIAL.fullmatch(key))
                 continue
             if not self._wanted.filter.overlaps(said.first_ns, said.last_ns):
                 continue
@@ -169,6 +180,11 @@ class Loader:
     def _filtered(self, found: Found) -> Found:
         mask = self._wanted.filter.mask(found.records)
         return found if mask.all() else found[mask]
+
+
+def _trials(keys: Texts) -> int:
+    """How many of the keys in record layout are the writers' trials."""
+    return sum(map(bool, map(_TRIAL.fullmatch, keys.bytes_of(keys.begin_with(b"tcp:check")))))
 
 
 def _records(read: RecordKeys, chosen: Column, values: dict[str, Column]) -> Records:

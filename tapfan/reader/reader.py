@@ -64,6 +64,11 @@ class Reader:
     @property
     def problems(self) -> list[str]:
         """Of the last call: a text for each Redis that could not be read; complete when its first batch is there."""
+        return list(self._report.problems.values())
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """The `problems` by what each Redis is called."""
         return self._report.problems
 
     @property
@@ -117,7 +122,7 @@ class Reader:
         is followed or has failed, and whenever nothing else came for `poll_s`. `problems` says which cannot be
         followed at the moment; each is tried again every second.
         """
-        self._report = Report()
+        self._report = Report("it is tried again every second")
         seen = Seen(_FOLLOWED_CHUNKS, forgetful=True)
         following = Following(self._settings, query, self._report, self._timeout_s)
         with contextlib.closing(following):

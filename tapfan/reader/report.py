@@ -5,9 +5,13 @@ from collections import Counter
 
 
 class Report:
-    """Servers that could not be read, by their titles, and what was skipped, by reason."""
+    """Servers that could not be read, by their titles, and what was skipped, by reason.
 
-    def __init__(self) -> None:
+    `so`: what comes of it that a server cannot be read.
+    """
+
+    def __init__(self, so: str = "the answer is partial") -> None:
+        self._so = so
         self.skipped: Counter[str] = Counter()
         self._failed: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -34,10 +38,10 @@ class Report:
             return title in self._failed
 
     @property
-    def problems(self) -> list[str]:
-        """A text for each of them."""
+    def problems(self) -> dict[str, str]:
+        """A text for each of them, by its title."""
         with self._lock:
-            return [f"{title} {reason}; the answer is partial" for title, reason in sorted(self._failed.items())]
+            return {title: f"{title} {reason}; {self._so}" for title, reason in sorted(self._failed.items())}
 
     @property
     def reasons(self) -> str:

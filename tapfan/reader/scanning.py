@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Iterator
 
-from tapfan.reader.exchange import Connection, packed
+from tapfan.reader.exchange import Connection, packed, unexpected
 from tapfan.reader.texts import Texts
 
 _PATTERN = b"tcp*"  # the keys of both layouts, and few others; a class in it costs Redis more
@@ -26,12 +26,19 @@ def _scan(connection: Connection) -> Iterator[list[bytes]]:
     """The same as they come; Redis looks for the next ones while these are used."""
     connection.send(_step(b"0"))
     while True:
-        cursor, keys = connection.accept()
+        cursor, keys = _found(connection.accept())
         if cursor != b"0":
             connection.send(_step(cursor))
         yield keys
         if cursor == b"0":
             return
+
+
+def _found(reply: object) -> tuple[bytes, list[bytes]]:
+    match reply:
+        case [bytes(cursor), list(keys)] if cursor.isdigit() and all(isinstance(key, bytes) for key in keys):
+            return cursor, keys
+    raise unexpected(reply, "a cursor and a list of keys")
 
 
 def _step(cursor: bytes) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from tapfan import blocks
 from tapfan.reader import keys as record_keys
-from tapfan.reader.exchange import Connection, packed
+from tapfan.reader.exchange import Connection, packed, unexpected
 
 _CHANNEL = b"__redis__:invalidate"
 _PREFIXES = (b"PREFIX", record_keys.PREFIX, b"PREFIX", blocks.PREFIX)
@@ -20,8 +20,10 @@ _KEYS_AT_ONCE = 8192
 
 def begin(notices: Connection, asking: Connection) -> None:
     """Have keys that change told to `notices` for as long as both are open. Raises RefusedError."""
-    told = b"%d" % notices.run(b"CLIENT", b"ID")
-    asking.run(b"CLIENT", b"TRACKING", b"ON", b"REDIRECT", told, b"BCAST", *_PREFIXES)
+    told = notices.run(b"CLIENT", b"ID")
+    if not isinstance(told, int):
+        raise unexpected(told, "a number")
+    asking.run(b"CLIENT", b"TRACKING", b"ON", b"REDIRECT", b"%d" % told, b"BCAST", *_PREFIXES)
     notices.run(b"SUBSCRIBE", _CHANNEL)
 
 
@@ -35,6 +37,16 @@ def changes(notices: Connection, asking: Connection, is_over: Callable[[], bool]
             continue
         keys: list[bytes] = []
         while message is not None:
-            keys += message[2] or ()  # none when all keys went
+            keys += _named(message)
             message = notices.receive_within(_LINGER_S) if len(keys) < _KEYS_AT_ONCE else None
         yield keys
+
+
+def _named(message: object) -> list[bytes]:
+    """The keys in a message; none when all keys went."""
+    match message:
+        case [_, _, None]:
+            return []
+        case [_, _, list(keys)] if all(isinstance(key, bytes) for key in keys):
+            return keys
+    raise unexpected(message, "a message with a list of keys")

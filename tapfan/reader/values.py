@@ -74,7 +74,8 @@ def _in_bulk(values: Texts, timestamp: Column, source: Column, destination: Colu
     """Those that are written as the writers write them, by where their quotes are."""
     quotes = np.flatnonzero(values.data == ord('"'))
     first, last = np.searchsorted(quotes, values.starts), np.searchsorted(quotes, values.ends)
-    rows = np.flatnonzero(last - first == _QUOTES)
+    has_no_nul = values.next(b"\0") >= values.ends  # which pads texts below
+    rows = np.flatnonzero((last - first == _QUOTES) & has_no_nul)
     quote = quotes[first[rows][:, None] + np.arange(_QUOTES)].T
     starts, ends = values.starts[rows], values.ends[rows]
     spans = {

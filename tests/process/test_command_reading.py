@@ -321,6 +321,16 @@ def _after_screen(output: str) -> str:
     return after
 
 
+def test_a_watch_goes_on_when_its_window_has_passed(live: Live, terminal: OpenTerminal) -> None:
+    put_block(live.server, _made(100, 0, FEW, 0.0).batch)
+    bounds = ("--since", "4s", "--until", f"{time.time():.3f}")
+    shown = terminal("top", "--watch", *bounds, "--config", live.config, TERM="dumb")
+    shown.show_until(lambda: "100 packets of 1 source" in shown.output)
+    shown.show_until(lambda: "0 packets of 0 sources" in shown.output)
+    shown.type(CTRL_C)
+    assert shown.end() == 0
+
+
 def test_a_watch_outlives_an_outage(live: Live, terminal: OpenTerminal) -> None:
     put_block(live.server, _made(100, 0, FEW, 1.0).batch)
     shown = terminal("top", "--watch", "--config", live.config)
@@ -406,12 +416,16 @@ def test_follow_tells_of_a_redis_that_goes_and_comes(live: Live, terminal: OpenT
     with closing(redis.Redis(unix_socket_path=str(away))) as client:
         client.client_kill_filter(_type="normal", skipme=True)
         shown.show_until(lambda: "warning: the Redis of writer a" in shown.output)
+        time.sleep(1.5)  # it is tried again in vain, for another reason
         away.rename(live.server.path)
         shown.show_until(lambda: "tapfan: every Redis answers again" in shown.output)
     put_block(live.server, _made(3, 0, FEW, 0.0).batch)
     shown.show_until(lambda: "10002" in shown.output)
     shown.type(CTRL_C)
     assert shown.end() == 0
+    assert shown.output.count("warning: the Redis of writer a") == 1
+    assert "partial" not in shown.output
+    assert "; it is tried again every second" in shown.output.replace("\r\n", "")
 
 
 @pytest.mark.parametrize("command", ["query", "follow"])

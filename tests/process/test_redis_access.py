@@ -10,7 +10,7 @@ import pytest
 
 from tests.process.feeder import feeder, records
 from tests.process.redis_servers import Authority, RedisServer, clustered
-from tests.process.running import Programs
+from tests.process.running import Programs, wait_for
 
 _SECRET = "hunter2"
 _RIGHTS = f"on >{_SECRET} ~tcp:* ~tcpb:* +set +client|setname"
@@ -75,3 +75,25 @@ def test_a_cluster_by_tls_with_a_user_of_few_rights(store: Store, tmp_path: Path
         stored = [node.client.dbsize() for node in nodes]
         assert sum(stored) == _COUNT
         assert all(stored), "every node has its part"
+
+
+def test_a_password_that_redis_repeats_is_told_nowhere(programs: Callable[..., Programs], tmp_path: Path) -> None:
+    """A Redis without AUTH names what it was given."""
+    with closing(RedisServer(tmp_path / "redis", {"rename-command": 'AUTH ""'})) as server:
+        server.wait_up()
+        made = programs(weights={"a": 1}, given={"a": {"redis": f"redis://tap:{_SECRET}@{server.address}"}})
+        made.start("router", "writer-a")
+        reason = wait_for(lambda: _reason(made), "the writer says why")
+        assert reason.lower().startswith("unknown command")
+        shown = [made.command(*command) for command in (("check",), ("query",), ("status",))]
+        told = "".join(done.stdout + done.stderr for done in shown) + json.dumps(made.status())
+        assert told.lower().count("unknown command") >= 3
+        assert _SECRET not in told + made.log("writer-a") + made.log("router")
+
+
+def _reason(programs: Programs) -> str:
+    status = programs.command("status", "--json")
+    if status.returncode != 0:
+        return ""
+    writer: dict[str, Any] = json.loads(status.stdout)["writers"]["a"]
+    return str(writer["reason"]) if "nknown" in str(writer.get("reason")) else ""

@@ -134,6 +134,45 @@ def test_a_redis_that_answers_is_named_with_its_version_and_without_its_password
     assert result["problems"] == []
 
 
+def test_a_version_with_more_than_numbers_is_named(configure: Configure) -> None:
+    with _redis(_version("7.4-rc1")) as url:
+        result = _check(configure, redis=url)
+    assert result["notes"][0].endswith(" answers: Redis 7.4-rc1")
+    assert result["problems"] == []
+
+
+@pytest.mark.parametrize("info", [b"-ERR unknown command\r\n", b"$0\r\n\r\n", b"$16\r\nredis_version:rc\r\n"])
+def test_a_version_that_is_not_told_is_said_so(configure: Configure, info: bytes) -> None:
+    answers = {"INFO": info, "TIME": b"-ERR unknown command\r\n"}
+    with _redis(lambda command: answers.get(command, b"+OK\r\n")) as url:
+        result = _check(configure, redis=url)
+    assert result["notes"] == [f"{url.replace(':hunter2@', '')} answers; its version is not told"]
+    assert result["problems"] == []
+
+
+@pytest.mark.parametrize(
+    ("info", "time"), [(b":5\r\n", b":5\r\n"), (b"*1\r\n:5\r\n", b"+x\r\n"), (b"$0\r\n\r\n", b":5\r\n")]
+)
+def test_what_answers_but_is_no_redis_is_a_problem(configure: Configure, info: bytes, time: bytes) -> None:
+    answers = {"INFO": info, "TIME": time}
+    with _redis(lambda command: answers.get(command, b"+OK\r\n")) as url:
+        (problem,) = _check(configure, redis=url)["problems"]
+    assert problem.startswith(f"{url.replace(':hunter2@', '')} answers, but not as a Redis does: ")
+
+
+def test_a_password_that_is_no_text_is_a_problem(configure: Configure, tmp_path: Path) -> None:
+    (tmp_path / "password").write_bytes(b"\xff")
+    file = tmp_path / "password"
+    writer = f'[[writers]]\nname = "a"\nredis = "redis://127.0.0.1:1/0"\nweight = 30\npassword_file = "{file}"\n'
+    (problem,) = _check(configure, writers=writer)["problems"]
+    assert problem.startswith(f"the writer a cannot read its password_file {file}: 'utf-8' codec")
+
+
+def test_a_url_that_redis_py_cannot_use_is_a_problem(configure: Configure) -> None:
+    (problem,) = _check(configure, redis=f"redis://{'a' * 70}.example/0")["problems"]
+    assert " cannot be used by the writer a: " in problem
+
+
 @pytest.mark.parametrize("version", ["6.1.9", "6.0.16", "5.9.0"])
 def test_a_redis_too_old_is_a_problem(configure: Configure, version: str) -> None:
     with _redis(_version(version)) as url:
@@ -195,9 +234,18 @@ def test_free_memory_is_told_as_the_rate_that_it_holds(
     assert all(text.startswith(f"{_url(server)}: its ") for text in warnings)
 
 
-def test_memory_that_is_used_up_holds_nothing(configure: Configure, server: Server) -> None:
-    server.configure(maxmemory=1)
-    assert " has 0 B of its maxmemory free, " in _check(configure, redis=_url(server))["notes"][1]
+def test_memory_that_is_used_up_by_others_is_told_without_a_rate(configure: Configure, server: Server) -> None:
+    server.configure(maxmemory=1024)
+    (*_, note) = _check(configure, redis=_url(server))["notes"]
+    assert note == f"{_url(server)} has hardly any of its maxmemory (1.0 KiB) free, and no key that ends"
+
+
+def test_memory_that_keys_with_a_time_to_live_take_is_told_without_a_rate(configure: Configure, server: Server) -> None:
+    for number in range(3):
+        server.client.set(f"tcp:{number}", "x", px=600_000)
+    server.configure(maxmemory=1024)
+    (*_, note) = _check(configure, redis=_url(server))["notes"]
+    assert note == f"{_url(server)} has 0 B of its maxmemory free, and 3 keys that make room as they end"
 
 
 @pytest.mark.parametrize(("ahead_s", "text"), [(-900, "behind"), (3, "ahead of")])
@@ -219,6 +267,13 @@ def test_what_a_user_may_not_ask_for_is_not_told(configure: Configure, server: S
     result = _check(configure, redis=f"unix://tap:hunter2@{server.path}")
     assert (len(result["notes"]), result["warnings"], result["problems"]) == (1, [], [])
     assert "answers: Redis" in result["notes"][0]
+
+
+def test_a_user_who_may_only_store_is_enough(configure: Configure, server: Server) -> None:
+    server.run("ACL", "SETUSER", "tap", "on", ">hunter2", "~tcp:*", "+set", "+client")
+    result = _check(configure, redis=f"unix://tap:hunter2@{server.path}")
+    assert result["notes"] == [f"unix://{server.path} answers; its version is not told"]
+    assert (result["warnings"], result["problems"]) == ([], [])
 
 
 @pytest.mark.parametrize(

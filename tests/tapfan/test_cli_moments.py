@@ -134,6 +134,20 @@ def test_a_bad_window_is_refused_by_its_option(window: Window, problem: str) -> 
         window.bounds(NOW_NS)
 
 
+@pytest.mark.parametrize(
+    ("window", "bounds"),
+    [
+        (Window(since="1s", until="1795698185"), (1_795_698_185 * S, 1_795_698_185 * S)),
+        (Window(since="1s", until=str(NOW_NS // S + 60)), (NOW_NS + 29 * S, (NOW_NS // S + 60) * S)),
+        (Window(since="5s"), (NOW_NS + 25 * S, None)),
+        (Window(last="5s"), (NOW_NS + 25 * S, None)),
+        (Window(), (None, None)),
+    ],
+)
+def test_later_nothing_may_be_left_of_a_window(window: Window, bounds: tuple[int | None, int | None]) -> None:
+    assert window.bounds_later(NOW_NS + 30 * S) == bounds
+
+
 @given(st.integers(1, 31 * 86_400_000))
 def test_durations_are_whole_nanoseconds(milliseconds: int) -> None:
     assert duration_ns(f"{milliseconds}ms") == milliseconds * 1_000_000

@@ -47,6 +47,7 @@ def _status(**changes: Any) -> dict[str, Any]:
     }
     usual = {
         "version": 7,
+        "ttl": 300.0,
         "writers": {
             "a": _writer(),
             "b": _writer(weight=70.0, configured=70.0, share=0.7, stored=690_856_791, in_flight=350_000),
@@ -76,6 +77,7 @@ def test_a_row_of_the_status_is_one_line_with_whole_numbers(width: int) -> None:
         "writer weight config share 10s 1m 5m stored in flight health",
         "a 30 30 30.0% 30.0% 30.0% - 296,296,296 150,000 up",
         "b 70 70 70.0% 30.0% 30.0% - 690,856,791 350,000 up",
+        "ttl: records live 5m from their capture on",
         "in kernel",
         "listener source captured stored flight spooled lost drops health",
         "local capture 987,654,321 987,153,087 500,000 0 1,234 12,345 up",
@@ -162,7 +164,7 @@ def test_what_the_records_need_and_what_could_lose_some_is_told_below_the_writer
     writers = {"a": _writer(projection=needs), "b": _writer(), "c": _writer(projection=needs | {"available": None})}
     writers["c"]["warnings"] = ["its clock is off", "its [policy] evicts"]
     lines = _lines(tables.status, _status(writers=writers), width=40)
-    assert lines[4:8] == [
+    assert lines[5:9] == [
         "memory: a needs 1.2 GiB of 2.0 GiB, c needs 1.2 GiB",
         "warning: c (redis://127.0.0.1:7101/0): its clock is off",
         "warning: c (redis://127.0.0.1:7101/0): its [policy] evicts",
@@ -212,3 +214,12 @@ def test_a_check_says_that_all_is_valid_only_when_it_is(problems: list[str], ver
         "warning: it evicts",
         *verdict,
     ]
+
+
+def test_what_a_redis_says_cannot_steer_the_terminal() -> None:
+    told = "ERR \x1b[2J\x9b"
+    writers = {"a": _writer(health="down", reason=told, warnings=[told])}
+    lines = _lines(tables.status, _status(writers=writers))
+    lines += _lines(tables.check, {"processes": [], "notes": [told], "warnings": [told], "problems": [told]})
+    assert sum("ERR \ufffd[2J\ufffd" in line for line in lines) == 4
+    assert all(line.isprintable() for line in lines)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tapfan.losses import REASONS, Reason
 from tapfan.messages import (
     MAX_LEFTOVERS,
+    MAX_TEXT,
     MAX_WARNINGS,
     Acknowledgement,
     Gap,
@@ -20,6 +21,7 @@ from tapfan.messages import (
     Projection,
     Stored,
     WriterReport,
+    cut,
     read_message,
 )
 from tapfan.skips import SKIP_REASONS
@@ -265,3 +267,10 @@ def _read_or_refused(message: bytes) -> None:
     except WireError as error:
         text = str(error)
         assert 0 < len(text) < 300
+
+
+@pytest.mark.parametrize(("length", "end"), [(0, ""), (MAX_TEXT, "x"), (MAX_TEXT + 1, "x…"), (10**5, "x…")])
+def test_a_text_that_is_too_long_is_cut_and_shows_it(length: int, end: str) -> None:
+    text = cut("x" * length)
+    assert len(text) == min(length, MAX_TEXT)
+    assert text.endswith(end)

@@ -97,6 +97,10 @@ def test_what_a_group_is(
         ("rediss://h?ssl_check_hostname=x", "ssl_check_hostname must be one of"),
         (f"redis://h?sentinel_password={_SECRET}", "sentinel_password is for redis+sentinel"),
         (f"redis://h?{_SECRET}", "must be a URL"),
+        (f"redis://u:#{_SECRET}@h", "a # must be written as %23"),
+        (f"redis://h/0?db=1#password={_SECRET}", "a # must be written as %23"),
+        (f"unix:///run/redis.sock#{_SECRET}", "a # must be written as %23"),
+        (f"redis+cluster://u:#{_SECRET}@h", "a # must be written as %23"),
     ],
 )
 def test_what_is_none_is_refused_with_what_is_valid(url: str, problem: str) -> None:

@@ -10,6 +10,7 @@ from tapfan.values import MAX_WEIGHT
 from tests.tapfan.conftest import WRITERS, Configure
 
 SECRET = "hunter2"
+_HIDDEN = "(hidden: it may hold a password)"
 ROOT = Path(__file__).parents[2]
 
 
@@ -269,18 +270,18 @@ def test_weights_that_are_all_zero_are_refused(configure: Configure) -> None:
         ({"name": '"a\\n"'}, "writers[0].name = 'a\\n': String should match"),
         ({"name": "1"}, "writers[0].name = 1: "),
         ({"wieght": "1"}, "writers[0].wieght: unknown key"),
-        ({"redis": '"127.0.0.1:7101"'}, "writers[0].redis = '127.0.0.1:7101': must be a URL such as redis://"),
-        ({"redis": '"http://127.0.0.1:7101"'}, "writers[0].redis = 'http://127.0.0.1:7101': must be a URL"),
-        ({"redis": '"redis://"'}, "writers[0].redis = 'redis://': must be a URL"),
-        ({"redis": '"redis://h:70000/0"'}, "writers[0].redis = 'redis://h:70000/0': must be a URL"),
-        ({"redis": '"redis://h:port/0"'}, "writers[0].redis = 'redis://h:port/0': must be a URL"),
-        ({"redis": '"redis://h/zero"'}, "writers[0].redis = 'redis://h/zero': must be a URL"),
-        ({"redis": '"redis://[::1/0"'}, "writers[0].redis = 'redis://[::1/0': must be a URL"),
-        ({"redis": '"unix://"'}, "writers[0].redis = 'unix://': must be a URL"),
-        ({"redis": "7101"}, "writers[0].redis = 7101: must be a URL"),
+        ({"redis": '"127.0.0.1:7101"'}, f"writers[0].redis = {_HIDDEN}: must be a URL such as redis://"),
+        ({"redis": '"http://127.0.0.1:7101"'}, f"writers[0].redis = {_HIDDEN}: must be a URL"),
+        ({"redis": '"redis://"'}, f"writers[0].redis = {_HIDDEN}: must be a URL"),
+        ({"redis": '"redis://h:70000/0"'}, f"writers[0].redis = {_HIDDEN}: must be a URL"),
+        ({"redis": '"redis://h:port/0"'}, f"writers[0].redis = {_HIDDEN}: must be a URL"),
+        ({"redis": '"redis://h/zero"'}, f"writers[0].redis = {_HIDDEN}: must be a URL"),
+        ({"redis": '"redis://[::1/0"'}, f"writers[0].redis = {_HIDDEN}: must be a URL"),
+        ({"redis": '"unix://"'}, f"writers[0].redis = {_HIDDEN}: must be a URL"),
+        ({"redis": "7101"}, f"writers[0].redis = {_HIDDEN}: must be a URL"),
         (
             {"redis": '"redis://h:1/0?socket_timeout=x"'},
-            "writers[0].redis = 'redis://h:1/0?socket_timeout=x': must be a URL",
+            f"writers[0].redis = {_HIDDEN}: must be a URL",
         ),
     ],
 )
@@ -339,6 +340,8 @@ def test_a_long_value_is_cut(configure: Configure) -> None:
         _writer(redis=f'"http://u:{SECRET}@127.0.0.1/0"'),
         _writer(redis=f'"redis://127.0.0.1:x/0?password={SECRET}"'),
         _writer(redis=f'"unix://?Password={SECRET}"'),
+        _writer(redis=f'"redis://h/0?PASSWD={SECRET}"'),
+        _writer(redis=f'"redis://u:#{SECRET}@h"'),
         _writer(password=f'["{SECRET}"]'),
         _writer(password=f'{{ value = "{SECRET}" }}'),
         _writer(passwd=f'"{SECRET}"'),

@@ -1,5 +1,6 @@
 """What a new user is told, and what is waited for."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,19 @@ def test_the_hints_are_of_this_configuration(configure: Configure) -> None:
     assert "packets to [::1]:9001 are stored for 90s" in text
     assert "curl -m 1 http://[::1]:9001/" in text
     assert "-u redis://127.0.0.1:7101/0 --scan --pattern 'tcp:*'" in text
+
+
+@pytest.mark.parametrize(
+    ("layout", "own", "scanned"),
+    [("block", "", []), ("block", 'layout = "record"\n', ["7102"]), ("record", "", ["7101"])],
+)
+def test_keys_are_scanned_for_where_a_writer_has_one_for_each_record(
+    configure: Configure, layout: str, own: str, scanned: list[str]
+) -> None:
+    text = hints(load(configure(f'layout = "{layout}"\n{WRITERS}{own}')))
+    assert re.findall(r":([0-9]+)/0 --scan --pattern 'tcp:\*'", text) == scanned
+    for command in ("query", "top", "follow", "ttl"):
+        assert f"\n  tapfan {command} " in text
 
 
 def test_the_weights_to_try_are_valid_and_others_than_those_in_force(configure: Configure) -> None:

@@ -17,7 +17,7 @@ from tapfan.wire import packed_batch
 from tests.writers.resp import commands_of
 from writers.commands import Commands
 from writers.layouts import Share
-from writers.store import Store, StoreError
+from writers.store import RefusedError, Store, StoreError
 from writers.storing import Health, StoredShare, Storing
 from writers.vitals import Vitals
 
@@ -31,7 +31,7 @@ Outcome = StoredShare | Health
 
 
 def down(reason: str = "OOM", vitals: Vitals | None = VITALS) -> Health:
-    """What is told of a Redis that failed, after a check that it had answered."""
+    """What is told of a Redis that refused records."""
     return Health(False, reason, vitals)
 
 
@@ -46,6 +46,7 @@ class ScriptedRedis(Store):
         self.blocks: list[Block] = []
         self.calls: list[str] = []  # "set", "check" or "trial", in order
         self.vitals = VITALS
+        self.measured: Vitals | None = VITALS  # what it tells of itself while it refuses
         self.then: Callable[[], None] = lambda: None  # what happens during each call
         self.closed = threading.Event()
         self.called = threading.Event()  # with commands
@@ -60,14 +61,14 @@ class ScriptedRedis(Store):
         self.called.set()
         assert self.may_go_on.wait(DEADLINE_S)
         self.then()
-        self._fail()
+        self._fail(RefusedError)
         sets = [(key, value) for _, key, value, *_ in commands_of(bytes(commands.data))]
         assert len(sets) == commands.count
         blocks = [unpack(key, value) for key, value in sets if key.startswith(PREFIX)]
         ports = [json.loads(value)["sport"] for key, value in sets if not key.startswith(PREFIX)]
         ports += [int(port) for block in blocks for port in block.records.source_port]
         if self.refused & set(ports):
-            raise StoreError("refused")
+            raise RefusedError("refused")
         self.stored += ports
         self.blocks += blocks
 
@@ -75,16 +76,20 @@ class ScriptedRedis(Store):
         """Pass, or fail."""
         self.calls.append("trial" if trial else "check")
         self.then()
-        self._fail()
+        self._fail(StoreError)
         return self.vitals
+
+    def measure(self) -> Vitals:
+        """Tell what it measures, or that it is unfit."""
+        raise StoreError("unfit", self.measured)
 
     def close(self) -> None:
         """Note that."""
         self.closed.set()
 
-    def _fail(self) -> None:
+    def _fail(self, error: type[StoreError]) -> None:
         if self.failures and (reason := self.failures.popleft()):
-            raise StoreError(reason)
+            raise error(reason)
 
 
 @dataclass

@@ -2,19 +2,25 @@
 
 import time
 from collections.abc import Callable
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import hiredis
 import pytest
+import redis
+from pydantic import SecretStr
 
-from tapfan.settings import WriterSettings
+from tapfan import redis_connection
+from tapfan.reader import exchange
+from tapfan.settings import Layout, WriterSettings
+from tests.process.redis_servers import RedisServer
 from tests.process.running import wait_for
 from tests.writers import resp
 from tests.writers.servers import Server
 from writers import store
 from writers.commands import Commands
 from writers.store import Store, StoreError
-from writers.vitals import Vitals, read_vitals
+from writers.vitals import UnfitError, Vitals, read_vitals
 
 SECRET = "hunter2"
 _SET = b"*3\r\n$3\r\nSET\r\n$5\r\ntcp:1\r\n$1\r\nv\r\n"
@@ -37,8 +43,8 @@ def _problem(settings: WriterSettings, trial: bool = False) -> str:
     return str(failure.value)
 
 
-def _checked(settings: WriterSettings, trial: bool = False) -> Vitals:
-    connection = Store(settings)
+def _checked(settings: WriterSettings, trial: bool = False, layout: Layout = "record") -> Vitals:
+    connection = Store(settings, layout)
     vitals = connection.check(trial)
     connection.close()
     return vitals
@@ -144,12 +150,15 @@ def test_of_a_user_that_may_ask_only_for_some_that_is_known(server: Server) -> N
     assert (vitals.policy, vitals.expiring, vitals.ahead_us) == ("noeviction", 0, None)
 
 
-def test_a_trial_leaves_no_key_that_anybody_sees(server: Server) -> None:
+@pytest.mark.parametrize("layout", ["record", "block"])
+def test_a_trial_leaves_no_key_that_anybody_sees(server: Server, layout: Layout) -> None:
     for _ in range(3):
-        _checked(server.settings(), trial=True)
+        _checked(server.settings(), trial=True, layout=layout)
+    assert server.client.info("commandstats")["cmdstat_set"]["calls"] == 3
     assert server.client.keys() == []
     assert list(server.client.scan_iter()) == []
-    assert (server.client.exists("tcp:check"), server.client.get("tcp:check")) == (0, None)
+    for key in ("tcp:check", "tcpb:check"):
+        assert (server.client.exists(key), server.client.get(key)) == (0, None)
     wait_for(lambda: server.client.dbsize() == 0, "Redis has forgotten it, too")
 
 
@@ -176,8 +185,8 @@ def _demand_replicas(server: Server) -> None:
 @pytest.mark.parametrize(
     ("bring_about", "problem"),
     [
-        (_make_replica, "refused: READONLY "),
-        (_use_up_memory, "refused: OOM "),
+        (_make_replica, "a replica (slave)"),
+        (_use_up_memory, "out of memory: "),
         (_forbid_set, "refused: NOPERM "),
         (_forbid_keys, "refused: NOPERM "),
         (_demand_replicas, "refused: NOREPLICAS "),
@@ -197,9 +206,35 @@ def test_a_check_alone_writes_nothing(server: Server, bring_about: Callable[[Ser
     assert _checked(server.settings()).used_memory
 
 
-def test_a_trial_keeps_to_the_keys_that_records_have(server: Server) -> None:
-    server.run("ACL", "SETUSER", "default", "resetkeys", "~tcp:*")
-    assert _checked(server.settings(), trial=True).used_memory
+@pytest.mark.parametrize(("layout", "keys"), [("record", "~tcp:*"), ("block", "~tcpb:*")])
+def test_a_trial_keeps_to_the_keys_that_its_layout_has(server: Server, layout: Layout, keys: str) -> None:
+    server.run("ACL", "SETUSER", "default", "resetkeys", keys)
+    assert _checked(server.settings(), trial=True, layout=layout).used_memory
+
+
+@pytest.mark.parametrize("bring_about", [_make_replica, _use_up_memory, _forbid_set, _forbid_keys, _demand_replicas])
+def test_what_was_measured_is_told_with_what_is_wrong(server: Server, bring_about: Callable[[Server], None]) -> None:
+    bring_about(server)
+    connection = Store(server.settings())
+    with pytest.raises(StoreError) as failure:
+        connection.check(trial=True)
+    assert failure.value.vitals is not None
+    assert failure.value.vitals.used_memory
+    connection.close()
+
+
+@pytest.mark.parametrize("url", ["redis://:{secret}@{address}", "redis://tap:{secret}@{address}", "redis://{address}"])
+def test_a_redis_without_auth_repeats_a_password_that_is_told_nobody(tmp_path: Path, url: str) -> None:
+    with closing(RedisServer(tmp_path / "redis", {"rename-command": 'AUTH ""'})) as server:
+        server.wait_up()
+        settings = WriterSettings(name="a", redis=url.format(secret=SECRET, address=server.address), weight=1)
+        if SECRET not in settings.redis:
+            settings = settings.model_copy(update={"password": SecretStr(SECRET)})
+        with pytest.raises(redis.ResponseError, match=SECRET) as failure:
+            redis.Redis(port=server.port, password=SECRET, protocol=2).ping()
+        assert _problem(settings).lower().startswith("unknown command")
+        told = exchange.reason(failure.value, 1.0), redis_connection.reason(failure.value)
+        assert [text.endswith("AUTH'") for text in told] == [True, True]
 
 
 @pytest.mark.parametrize(
@@ -263,6 +298,9 @@ def test_what_a_real_redis_is_not_easily_brought_to_say(answer: resp.Answer, pro
         (_answering(), None),
         (_answering(used_memory="1234", maxmemory="many"), 1234),
         (_answering(used_memory="-1"), None),
+        (_answering(used_memory=str(2**63), maxmemory="9" * 5000), None),
+        (_answering(used_memory="²"), None),
+        (_answering(maxmemory_policy="x" * 5000), None),
         (lambda _: [b"$4\r\n\xff\xfe\xfd:\r\n"], None),
         (lambda _: [b"$-1\r\n"], None),
         (lambda _: [b"*0\r\n"], None),
@@ -272,6 +310,15 @@ def test_what_redis_does_not_tell_is_none(answer: resp.Answer, used_memory: int 
     with resp.serving(answer) as port:
         vitals = _checked(WriterSettings(name="a", redis=f"redis://127.0.0.1:{port}", weight=1))
     assert vitals == Vitals(vitals.round_trip_us, used_memory)
+
+
+@pytest.mark.parametrize(("buffers", "fits"), [(0, False), (99, False), (101, True)])
+def test_what_redis_does_not_count_as_used_leaves_room(buffers: int, fits: bool) -> None:
+    """Its buffers to replicas, which no real one fills at a test's wish."""
+    info = {"used_memory": 1100, "maxmemory": 1000, "mem_not_counted_for_evict": buffers}
+    text = "maxmemory_policy:noeviction\r\n" + "".join(f"{key}:{value}\r\n" for key, value in info.items())
+    with nullcontext() if fits else pytest.raises(UnfitError, match="out of memory"):
+        assert read_vitals([text.encode(), None], 1, 0).used_memory == 1100
 
 
 @pytest.mark.parametrize(
@@ -295,6 +342,7 @@ def test_keys_that_expire_are_those_of_all_databases(keyspace: str, expiring: in
         ([b"1700000000"], None),
         ([b"-1", b"0"], None),
         ([1700000000, 0], None),
+        ([b"9" * 400, b"0"], None),
         (b"1700000000", None),
         (hiredis.ReplyError("ERR unknown command 'TIME'"), None),
     ],

@@ -250,7 +250,7 @@ def test_a_check_tells_whether_redis_answers(answer: bytes, before: int) -> None
 @pytest.mark.parametrize("answer", [*_ERRORS, b"", b"+O", b"+PONG\r\n"])
 def test_a_trial_tells_whether_redis_takes_a_record(answer: bytes) -> None:
     seen: list[list[bytes]] = []
-    scripted = _as_scripted(answer)
+    scripted = _as_scripted(*[_INFO] * CHECK_REPLIES, answer)
 
     def answered(command: list[bytes]) -> list[bytes]:
         seen.append(command)
@@ -265,7 +265,7 @@ def test_a_trial_tells_whether_redis_takes_a_record(answer: bytes) -> None:
         connection.close()
     asked = [[b"INFO", section] for section in (b"replication", b"persistence", b"memory", b"keyspace")] + [[b"TIME"]]
     trial = [b"SET", b"tcp:check", b"1", b"PXAT", b"1"]
-    assert seen == [trial, *asked, trial, *asked]
+    assert seen == [*asked, trial, *asked, *asked, trial]
 
 
 def test_a_redis_that_is_not_there_is_an_error_and_tried_again() -> None:

@@ -2,19 +2,23 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import redis
+from redis.cluster import ClusterNode
 from redis.crc import key_slot
 
-from tapfan.settings import WriterSettings
+from tapfan.settings import Layout, WriterSettings
 from tests.process.redis_servers import RedisServer, clustered
 from tests.process.running import wait_for
-from writers import store
-from writers.cluster import ClusterStore, store_for
+from writers import cluster, store
+from writers.cluster import ClusterStore, _together, store_for
 from writers.commands import Commands
+from writers.concerns import concerns
 from writers.store import Store, StoreError
+from writers.vitals import Vitals
 
 _COUNT = 300
 
@@ -122,6 +126,81 @@ def test_one_node_without_memory_is_told_by_its_name(
     opened.check(trial)
     opened.set_all(_commands())
     assert _keys(nodes) == _wanted()
+
+
+_UNLIMITED = Vitals(1, 10, 0, "noeviction", 1, 0)
+_EVICTING = Vitals(2, 20, 100, "allkeys-lru", 2, -5)
+
+
+@pytest.mark.parametrize(
+    ("found", "max_memory", "policy"),
+    [
+        ([_UNLIMITED, _EVICTING, _UNLIMITED], 300, "allkeys-lru"),
+        ([_EVICTING, replace(_EVICTING, max_memory=90, policy="noeviction")], 180, "allkeys-lru"),
+        ([_UNLIMITED, replace(_UNLIMITED, policy="allkeys-lru")], 0, "allkeys-lru"),
+        ([replace(_EVICTING, max_memory=0), replace(_UNLIMITED, max_memory=100)], 200, "noeviction"),
+        ([_EVICTING, Vitals(1)], None, "allkeys-lru"),
+    ],
+)
+def test_a_cluster_has_room_until_its_smallest_node_is_full(
+    found: list[Vitals], max_memory: int | None, policy: str
+) -> None:
+    """Whose policy is then what happens."""
+    vitals = _together(found)
+    assert (vitals.max_memory, vitals.policy) == (max_memory, policy)
+
+
+def test_one_node_that_evicts_is_warned_of(opened: ClusterStore, nodes: list[RedisServer]) -> None:
+    nodes[1].client.config_set("maxmemory", 10**8)
+    nodes[1].client.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        assert "eviction" in concerns(opened.check(), None)
+        nodes[2].client.config_set("maxmemory", 1)
+        with pytest.raises(StoreError, match="out of memory") as failure:
+            opened.check()
+    finally:
+        for node in nodes:
+            node.client.config_set("maxmemory", 0)
+            node.client.config_set("maxmemory-policy", "noeviction")
+    assert "eviction" in concerns(failure.value.vitals, None), "also while another node takes nothing"
+
+
+@pytest.mark.parametrize(("layout", "keys"), [("record", "~tcp:*"), ("block", "~tcpb:*")])
+def test_a_trial_keeps_to_the_keys_that_its_layout_has(nodes: list[RedisServer], layout: Layout, keys: str) -> None:
+    settings = WriterSettings(name="a", redis=f"redis+cluster://tap:x@{nodes[0].address}", weight=1)
+    for node in nodes:
+        node.run("ACL", "SETUSER", "tap", "reset", "on", ">x", keys, "+@all")
+    with closing(store_for(settings, layout)) as opened:
+        assert opened.check(trial=True).used_memory
+
+
+def test_a_node_without_slots_yet_is_asked_by_a_connection_that_is_closed(
+    opened: ClusterStore, nodes: list[RedisServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slot = key_slot(b"tcp:000007")
+    source = _owner(nodes, slot)
+    target = (source + 1) % len(nodes)
+    kept: list[ClusterNode] = []  # else Python closes what nobody has any more
+
+    def made(host: str, port: int) -> ClusterNode:
+        kept.append(ClusterNode(host, port))
+        return kept[-1]
+
+    monkeypatch.setattr(cluster, "ClusterNode", made)
+    opened.check()
+    assert opened._cluster is not None
+    del opened._cluster.nodes_manager.nodes_cache[nodes[target].address]  # as one that has none is not known
+    moving = _move(nodes, slot, source, target)
+    next(moving)
+    sent = _commands(7, 1)
+    before = nodes[target].client.info("clients")["connected_clients"]
+    for _ in range(3):
+        opened.set_all(sent)
+    assert _asked(nodes[target], "tcp:000007") == "v\r\n\x00"
+    wait_for(lambda: nodes[target].client.info("clients")["connected_clients"] <= before, "none is left open")
+    assert len(kept) == 3
+    list(moving)
+    list(_move(nodes, slot, target, source))
 
 
 def _move(nodes: list[RedisServer], slot: int, source: int, target: int) -> Iterator[None]:

@@ -15,7 +15,6 @@ from tests.writers.storer import (
     ROUTER,
     TTL_S,
     UP,
-    VITALS,
     Outcome,
     Start,
     down,
@@ -47,7 +46,7 @@ def test_a_change_of_health_is_told_once_and_another_reason_is_a_change(start: S
 def test_a_long_reason_is_cut_to_what_a_report_has_room_for(start: Start) -> None:
     (health,) = start("x" * 10_000).until(bool)
     assert isinstance(health, Health)
-    assert 100 < len(health.reason) <= 500
+    assert len(health.reason) == 500
 
 
 def test_an_idle_redis_is_checked_so_that_its_failure_and_return_are_told(
@@ -56,7 +55,7 @@ def test_an_idle_redis_is_checked_so_that_its_failure_and_return_are_told(
     monkeypatch.setattr(storing, "_CHECK_PERIOD_S", 0.01)
     storer = start("", "", "OOM", "OOM", "")
     said = storer.until(lambda said: len(said) >= 3)
-    assert said == [UP, down(), UP]
+    assert said == [UP, down(vitals=None), UP], "what it had measured before is not told as if it were so now"
     assert storer.redis.calls[:5] == ["check"] * 5
     assert "set" not in storer.redis.calls
 
@@ -81,10 +80,12 @@ def test_other_measurements_are_told_with_the_health_as_it_is(start: Start, monk
     assert storer.until(lambda said: len(said) > 1) == [UP, Health(True, "", Vitals(200, 2**30, 2**31))]
 
 
-def test_what_the_last_check_has_measured_is_kept_while_redis_fails(start: Start) -> None:
+@pytest.mark.parametrize("measured", [None, Vitals(300, 2**31, 2**31)])
+def test_what_refuses_records_is_measured_meanwhile(start: Start, measured: Vitals | None) -> None:
     storer = start("", "OOM")
+    storer.redis.measured = measured
     storer.add(ROUTER, 0, share(0, 1))
-    assert [told.vitals for told in health(storer.until(has_stored(1)))] == [VITALS, VITALS, VITALS]
+    assert health(storer.until(has_stored(1)))[:2] == [UP, down(vitals=measured)]
 
 
 def test_a_busy_redis_is_checked_between_two_slices(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,6 +251,41 @@ def test_a_real_redis_that_refused_records_is_not_called_healthy_for_its_answers
         server.configure(min_replicas_to_write=0)
         assert _until(made, said, healthy=True)
     assert server.client.keys() == []
+
+
+@pytest.mark.usefixtures("_quick")
+@pytest.mark.parametrize("given_up", [False, True])
+def test_of_a_real_redis_that_refuses_records_it_is_told_what_it_is_now(server: Server, given_up: bool) -> None:
+    """Its policy is mended while it still takes nothing."""
+    server.configure(maxmemory=2**40, maxmemory_policy="allkeys-lru")
+    said: list[Outcome] = []
+    with _storing(server) as made:
+        _until(made, said, healthy=True)
+        server.configure(min_replicas_to_write=1)
+        made.add(Share(ROUTER, 0, round(TTL_S * 1000), packed_batch(share(0, 10))))
+        assert _policy(_until(made, said, healthy=False)) == "allkeys-lru"
+        if given_up:
+            made.want(ROUTER, 1)
+        server.configure(maxmemory_policy="noeviction")
+        wait_for(lambda: _policy(_until(made, said, healthy=False)) == "noeviction", "the policy as it is now")
+
+
+@pytest.mark.usefixtures("_quick")
+def test_of_a_real_redis_that_is_unfit_it_is_told_what_it_is_and_of_one_that_is_gone_nothing(server: Server) -> None:
+    server.configure(maxmemory=2**40, maxmemory_policy="allkeys-lru")
+    said: list[Outcome] = []
+    with _storing(server) as made:
+        _until(made, said, healthy=True)
+        server.run("REPLICAOF", "127.0.0.1", "1")
+        assert _policy(_until(made, said, healthy=False)) == "allkeys-lru"
+        server.configure(maxmemory_policy="noeviction")
+        wait_for(lambda: _policy(_until(made, said, healthy=False)) == "noeviction", "the policy as it is now")
+        server.close()
+        wait_for(lambda: _until(made, said, healthy=False).vitals is None, "nothing is told")
+
+
+def _policy(health: Health) -> str | None:
+    return health.vitals.policy if health.vitals else None
 
 
 def _sets(server: Server) -> int:

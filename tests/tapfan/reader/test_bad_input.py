@@ -56,7 +56,8 @@ def skipped(reader: Reader) -> Counter[str]:
         *(
             b"tcp:",
             b"tcpb:",
-            b"tcp:check",
+            b"tcp:check-1",
+            b"tcpb:checked",
             b"tcp:1.2.3.4>5.6.7.8:1-a.00000000.1",
             b"tcp:\r\n$5\r\nhello",
             b"tcp:\0\xff",
@@ -72,6 +73,12 @@ def test_foreign_keys(server: Server, reader: Reader, key: bytes) -> None:
     assert skipped(reader) == {"foreign_key": 1}
     assert reader.top().total == GOOD
     assert reader.skipped == {"foreign_key": 1}
+
+
+@pytest.mark.parametrize("key", [b"tcp:check", b"tcp:check17", b"tcpb:check", b"tcpb:check3"])
+def test_the_writers_trials_are_not_foreign(server: Server, reader: Reader, key: bytes) -> None:
+    server.client.set(key, "1")
+    assert skipped(reader) == {}
 
 
 def test_keys_with_other_prefixes_are_none_of_our_business(server: Server, reader: Reader) -> None:

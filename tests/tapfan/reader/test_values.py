@@ -60,6 +60,7 @@ def test_the_changes_below_begin_with_a_good_value() -> None:
         *(b"", b"1", b"null", b"[]", b"{}", b"{", b"\xff", b'"' + b"a" * 1000, b"[" * 1025, b"9" * 1025, VALUE[:-1]),
         *(VALUE + b" x", VALUE.replace(b"203.0.113.7", b"203.0.113.8"), VALUE.replace(b"127.0.0.1", b"127.0.0.2")),
         *(VALUE.replace(b"346,", b"347,"), VALUE.replace(b"9000", b"90000"), VALUE.replace(b"FA", b"AF")),
+        *(VALUE.replace(text, text + b"\0") for text in (b"203.0.113.7", b"127.0.0.1", b"FA")),
         *(
             _with(sport=-1),
             _with(sport=True),
