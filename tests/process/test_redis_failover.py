@@ -32,21 +32,22 @@ def start(programs: Callable[..., Programs]) -> StartPrograms:
     return start_programs
 
 
-@pytest.fixture(params=SERVERS)
-def program(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(params=SERVERS, ids=lambda server: server.name)
+def program(request: pytest.FixtureRequest) -> Path:
     """Each server program of this machine."""
-    return str(request.param)
+    found: Path = request.param
+    return found
 
 
 @pytest.fixture
-def sentinel(tmp_path: Path, program: str) -> Iterator[tuple[str, list[RedisServer]]]:
+def sentinel(tmp_path: Path, program: Path) -> Iterator[tuple[str, list[RedisServer]]]:
     """The URL of a master by its sentinels, one of whom is gone, and the servers: the master, then two replicas."""
     with replicated(tmp_path, 2, program) as servers, watched(tmp_path, servers[0], 2, program=program) as watching:
         yield f"redis+sentinel://127.0.0.1:{free_port()},{watching.address}/{MASTER}/0", servers
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, program: str) -> Iterator[tuple[str, list[RedisServer]]]:
+def cluster(tmp_path: Path, program: Path) -> Iterator[tuple[str, list[RedisServer]]]:
     """The URL of a cluster by one of its nodes, which is the one that will be killed, and its nodes."""
     with clustered(tmp_path, program=program) as nodes:
         yield f"redis+cluster://{nodes[0].address}", nodes
@@ -111,7 +112,7 @@ def test_a_cluster_whose_node_dies_loses_nothing_that_was_confirmed(
 
 
 def test_with_confirm_nothing_is_acknowledged_that_no_replica_has(
-    start: StartPrograms, tmp_path: Path, program: str
+    start: StartPrograms, tmp_path: Path, program: Path
 ) -> None:
     """Records are acknowledged as soon as there is a replica again."""
     with replicated(tmp_path, 1, program) as (master, replica):

@@ -234,7 +234,7 @@ def test_a_redis_without_auth_repeats_a_password_that_is_told_nobody(tmp_path: P
             redis.Redis(port=server.port, password=SECRET, protocol=2).ping()
         assert _problem(settings).lower().startswith("unknown command")
         told = exchange.reason(failure.value, 1.0), redis_connection.reason(failure.value)
-        assert [text.endswith("AUTH'") for text in told] == [True, True]
+        assert [text.rstrip("'`").endswith("AUTH") for text in told] == [True, True]
 
 
 @pytest.mark.parametrize(

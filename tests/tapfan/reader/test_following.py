@@ -185,9 +185,9 @@ def test_a_server_that_hangs_is_a_problem_for_itself_only(servers: Servers, foll
     take(followed, 10)
 
 
-@pytest.mark.parametrize("forbidden", ["-client|tracking", "-subscribe", "resetchannels"])
+@pytest.mark.parametrize("forbidden", ["-client +client|setname", "-subscribe", "resetchannels"])
 def test_without_the_right_to_be_told_keys_are_looked_through(server: Server, follow: Follow, forbidden: str) -> None:
-    server.run("acl", "setuser", "default", forbidden)
+    server.run("acl", "setuser", "default", *forbidden.split())
     put_records(server, Made(now_ns(), 10).batch)
     _, followed = follow(settings(server))
     put_records(server, Made(now_ns(), 10, first=10).batch)
