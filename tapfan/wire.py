@@ -9,6 +9,7 @@ ms its records live from their capture on. What arrives is validated before a co
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import msgpack
@@ -78,7 +79,7 @@ class PackedBatch:
         columns = {name: column[start:stop] for name, column in self.columns.items()}
         return PackedBatch(self.stream, self.first + start, stop - start, columns, self.ttl_ms)
 
-    @property
+    @cached_property
     def span_ns(self) -> tuple[int, int]:
         """The smallest and the largest capture time."""
         return number_range(self.columns["timestamp"])

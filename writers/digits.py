@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from tapfan.batch import Column, is_constant
 from tapfan.endpoints import IPV4_MAPPED_PREFIX, address_text
+from tapfan.flags import TEXTS as FLAG_TEXTS
 from writers.texts import Bytes, Field, Lengths, Text
 
 Words = NDArray[np.uint64]
@@ -26,10 +27,8 @@ _FOUR_HEX = _table([f"{number:04x}" for number in range(65_536)]).astype("<u4")
 _TWO_OCTETS = _table([f"{number >> 8}.{number & 255}" for number in range(65_536)])
 _TWO_OCTETS_LENGTH = np.array([len(f"{number >> 8}.{number & 255}") for number in range(65_536)])
 _DOT = ord(".")
-# Scapy's letters, in its order: a SYN+ACK is "SA".
-_FLAG_TEXTS = ["".join(c for bit, c in enumerate("FSRPAUEC") if flags >> bit & 1) for flags in range(256)]
-_FLAGS = _table(_FLAG_TEXTS)
-_FLAGS_LENGTH = np.array([len(text) for text in _FLAG_TEXTS])
+_FLAGS = _table(list(FLAG_TEXTS))
+_FLAGS_LENGTH = np.array([len(text) for text in FLAG_TEXTS])
 
 
 def decimal(numbers: Column) -> Field:

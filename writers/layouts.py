@@ -99,8 +99,8 @@ class BlockLayout:
     def packed(self, shares: Sequence[Share]) -> Packed:
         """One SET for all of the shares that live."""
         now_ms = _now_ms()
-        living = [share for share in shares if share.expiry_ms > now_ms]
-        expired = [0 if share in living else len(share) for share in shares]
+        expired = [0 if share.expiry_ms > now_ms else len(share) for share in shares]
+        living = [share for share, gone in zip(shares, expired, strict=True) if not gone]
         if not living:
             return Packed(Commands(memoryview(b""), 0, sum(expired)), expired)
         ttl_ms = living[0].ttl_ms

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
-from tapfan.reader.query import FLAG_LETTERS, Query
+from tapfan.flags import LETTERS as FLAG_LETTERS
+from tapfan.reader.query import Query
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _NETWORK_VALID = 'an address or a network such as "203.0.113.7", "10.0.0.0/8" or "2001:db8::/32"'

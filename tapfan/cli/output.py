@@ -11,7 +11,7 @@ import numpy as np
 from tapfan.batch import Column, Records, widened
 from tapfan.cli.aligned import Aligned
 from tapfan.endpoints import IPV4_MAPPED_PREFIX, address_text
-from tapfan.reader.query import FLAG_TEXTS
+from tapfan.flags import TEXTS as FLAG_TEXTS
 
 Form = Literal["table", "json", "csv"]
 FORMS: tuple[Form, ...] = ("table", "json", "csv")

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from tapfan.batch import Column
 from tapfan.endpoints import address_text, packed
-from tapfan.reader.query import FLAG_TEXTS
+from tapfan.flags import TEXTS as FLAG_TEXTS
 from tapfan.reader.texts import Texts
 
 LONGEST_ADDRESS = 39  # characters

@@ -7,9 +7,10 @@ import numpy as np
 
 from tapfan.batch import Column
 from tapfan.endpoints import address_text
+from tapfan.flags import TEXTS as FLAG_TEXTS
 from tapfan.reader.found import Found
 from tapfan.reader.identities import Streams
-from tapfan.reader.query import FLAG_TEXTS, Record
+from tapfan.reader.query import Record
 
 _text = lru_cache(maxsize=65_536)(address_text)
 

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import Literal, NamedTuple
 
-FLAG_LETTERS = "FSRPAUEC"  # of the TCP flags' bits 0 to 7
-
 By = Literal["source", "destination", "pair", "port"]
 
 
@@ -65,8 +63,3 @@ class Ranking:
     talkers: list[Talker]
     total: int
     keys: int
-
-
-FLAG_TEXTS = tuple(
-    "".join(letter for bit, letter in enumerate(FLAG_LETTERS) if flags >> bit & 1) for flags in range(256)
-)

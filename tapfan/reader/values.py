@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tapfan.batch import COLUMNS, Column
+from tapfan.flags import TEXTS as FLAG_TEXTS
 from tapfan.reader.fields import (
     DECIMAL,
     LONGEST_ADDRESS,
@@ -22,7 +23,6 @@ from tapfan.reader.fields import (
     powers,
     small_numbers,
 )
-from tapfan.reader.query import FLAG_TEXTS
 from tapfan.reader.texts import Texts
 
 MAX_BYTES = 1024  # a writer's have less than 250

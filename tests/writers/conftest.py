@@ -1,13 +1,12 @@
 """What the tests of the writers share."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
 from tapfan.settings import Layout
-from tests.writers.servers import Server
+from tests.writers.servers import Server, starting
 from tests.writers.storer import DEADLINE_S, ROUTER, ScriptedRedis, Start, Storer
 from writers import storing
 from writers.layouts import shaping
@@ -19,13 +18,7 @@ _LINGER_S = 0.02
 @pytest.fixture
 def servers(tmp_path: Path) -> Iterator[Callable[[], Server]]:
     """Starts real Redis servers, and ends them after the test."""
-    with ExitStack() as stack:
-        made: list[Server] = []
-
-        def start() -> Server:
-            made.append(stack.enter_context(closing(Server(tmp_path / f"redis-{len(made)}"))))
-            return made[-1]
-
+    with starting(tmp_path) as start:
         yield start
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,19 @@ import redis
 from tapfan.embedded_redis import find_server
 from tapfan.settings import WriterSettings
 from tests.process.running import DEADLINE_S, wait_for
+
+
+@contextlib.contextmanager
+def starting(folder: Path) -> Iterator[Callable[[], "Server"]]:
+    """Starts as many as are asked for, and ends them all."""
+    with contextlib.ExitStack() as stack:
+        made: list[Server] = []
+
+        def start() -> Server:
+            made.append(stack.enter_context(contextlib.closing(Server(folder / f"redis-{len(made)}"))))
+            return made[-1]
+
+        yield start
 
 
 class Server:

@@ -1,12 +1,11 @@
 """What the tests of the reader share: real Redis servers."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
-from tests.writers.servers import Server
+from tests.writers.servers import Server, starting
 
 Servers = Callable[[], Server]
 
@@ -14,13 +13,7 @@ Servers = Callable[[], Server]
 @pytest.fixture
 def servers(tmp_path: Path) -> Iterator[Servers]:
     """Starts real Redis servers, and ends them after the test."""
-    with ExitStack() as stack:
-        made: list[Server] = []
-
-        def start() -> Server:
-            made.append(stack.enter_context(closing(Server(tmp_path / f"redis-{len(made)}"))))
-            return made[-1]
-
+    with starting(tmp_path) as start:
         yield start
 
 
