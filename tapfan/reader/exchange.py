@@ -48,15 +48,23 @@ class Connection:
     def receive(self) -> Any:
         """The next reply; an error is one of its own kind, not raised."""
         while (reply := self._reader.gets()) is False:
-            data = self.socket.recv(_RECEIVE_BYTES)
-            if not data:
-                raise ConnectionError("Redis closed the connection")
-            self._unread += len(data)
-            if self._unread > _MOST_BYTES:
-                raise ConnectionError(f"a reply of more than {_MOST_BYTES} bytes")
-            self._reader.feed(data)
+            self._receive_some()
         self._unread = 0
         return reply
+
+    def beginning(self) -> bytes:
+        """The first bytes of the next reply, which is still to be received; empty where they came with the last one."""
+        return b"" if self._reader.has_data() else self._receive_some()
+
+    def _receive_some(self) -> bytes:
+        data = self.socket.recv(_RECEIVE_BYTES)
+        if not data:
+            raise ConnectionError("Redis closed the connection")
+        self._unread += len(data)
+        if self._unread > _MOST_BYTES:
+            raise ConnectionError(f"a reply of more than {_MOST_BYTES} bytes")
+        self._reader.feed(data)
+        return data
 
     def receive_within(self, seconds: float) -> Any:
         """The next reply; None where it is not there in time."""

@@ -63,10 +63,11 @@ for _end in _ENDS:
 
 
 def numbers(texts: Column, table: Column, powers: Column) -> tuple[Column, Column]:
-    """Numbers of an even width, and which of them are some. The powers' columns are joined in steps of 10**10."""
+    """Numbers of an even width, and which of them are some. The powers' columns, one or two, are joined by 10**10."""
     parts = table[texts.view("<u2")] @ powers
-    sound = ~np.isnan(parts).any(axis=1)
-    parts[~sound] = 0
+    sound = ~np.isnan(parts[:, 0] + parts[:, -1])
+    if not sound.all():
+        parts[~sound] = 0
     whole = parts.astype(np.uint64)
     number = whole[:, 0]
     for column in range(1, whole.shape[1]):

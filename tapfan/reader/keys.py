@@ -40,7 +40,7 @@ class RecordKeys:
 def read_record_keys(texts: Texts) -> RecordKeys:
     """Read keys that begin with PREFIX; those that are not a record's are left out."""
     starts, ends, lengths = texts.starts, texts.ends, texts.lengths
-    arrow, dash = texts.next(b">"), texts.next(b"-")
+    arrow, dash = _separators(texts)
     colon, dot = dash - _TIME_DIGITS - 1, ends - _SEQUENCE_DIGITS - 1
     sound = (lengths >= _SHORTEST) & (lengths <= _LONGEST) & (dash < dot)
     # No text is longer than what it is looked at by below.
@@ -70,6 +70,18 @@ def read_record_keys(texts: Texts) -> RecordKeys:
             each[sound] for each in (rows, timestamp, source, destination, stream, sequence)
         )
     return RecordKeys(rows, timestamp, source, destination, names, stream, sequence)
+
+
+def _separators(texts: Texts) -> tuple[Column, Column]:
+    """Where each key's first `>` and its first `-` are; of what is no record's key, it may be another.
+
+    Mostly they are as far from the end as in the first key.
+    """
+    first = b"".join(texts.bytes_of(slice(1)))
+    arrow, dash = texts.ends - (len(first) - first.find(b">")), texts.ends - (len(first) - first.find(b"-"))
+    alike = (texts.data[arrow] == ord(">")) & (texts.data[dash] == ord("-"))
+    alike &= (texts.data[dash - _TIME_DIGITS - 1] == ord(":")) & (arrow >= texts.starts)
+    return (arrow, dash) if alike.all() else (texts.next(b">"), texts.next(b"-"))
 
 
 def _streams(texts: Texts, starts: Column, ends: Column) -> tuple[list[str], Column]:

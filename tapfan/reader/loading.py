@@ -63,7 +63,8 @@ class Loader:
 
     def _singles(self, keys: Texts, now_ns: int) -> Iterator[Found]:
         read = read_record_keys(keys)
-        self._report.skip("foreign_key", len(keys) - len(read.rows) - _trials(keys))
+        if len(read.rows) < len(keys):
+            self._report.skip("foreign_key", len(keys) - len(read.rows) - _trials(keys))
         identity, is_known = self._identity(read)
         chosen = np.flatnonzero(is_known & self._wanted.filter.addressed(read.timestamp, read.source, read.destination))
         chosen = self._expiring(keys, read, chosen, now_ns)
@@ -71,7 +72,7 @@ class Loader:
             for start in range(0, len(chosen), _VALUES_AT_ONCE):
                 yield self._with_values(keys, read, identity, chosen[start : start + _VALUES_AT_ONCE])
         else:
-            yield Found(_records(read, chosen, {}), identity[chosen])
+            yield Found(_records(read, chosen, {}), _picked(identity, chosen))
 
     def _identity(self, read: RecordKeys) -> tuple[Column, Column]:
         """The records' identities, and which of them have one."""
@@ -189,8 +190,13 @@ def _trials(keys: Texts) -> int:
 
 def _records(read: RecordKeys, chosen: Column, values: dict[str, Column]) -> Records:
     """The chosen ones' records; columns that there are no values for are 0."""
-    columns = {name: getattr(read, name)[chosen] for name in ("timestamp", "source", "destination")}
+    columns = {name: _picked(getattr(read, name), chosen) for name in ("timestamp", "source", "destination")}
     for name, (dtype, _) in COLUMNS.items():
         if name not in columns:
             columns[name] = values.get(name, np.broadcast_to(dtype.type(0), len(chosen)))
     return Records(**columns)
+
+
+def _picked(column: Column, rows: Column) -> Column:
+    """What the column has at different places; of all of them, itself: it may be one value that was broadcast."""
+    return column if len(rows) == len(column) else column[rows]

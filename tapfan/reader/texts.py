@@ -8,7 +8,7 @@ import numpy as np
 
 from tapfan.batch import Column
 
-_PADDING = 64  # so that a window of up to so many bytes can be looked at wherever a text begins
+_PADDING = b" " * 64  # so that a window of up to so many bytes can be looked at wherever a text begins
 _WORD_BYTES = 8
 _WIDEST = 48
 
@@ -34,7 +34,7 @@ class Texts:
         """These texts."""
         lengths = np.fromiter(map(len, texts), np.int64, len(texts))
         ends = np.cumsum(lengths)
-        return cls(np.frombuffer(b"".join([*texts, bytes(_PADDING)]), np.uint8), ends - lengths, ends)
+        return cls(np.frombuffer(b"".join([*texts, _PADDING]), np.uint8), ends - lengths, ends)
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -76,11 +76,15 @@ class Texts:
 
     def words(self, starts: Column, ends: Column, width: int) -> Column:
         """What is between the places, with NUL behind it, as words: shape (n, width / 8); none of it is longer."""
-        own: Column = _OWN_BITS[width][ends - starts]
-        own &= self.windows(starts, width).view(np.uint64)
-        return own
+        lengths = ends - starts
+        words: Column = self.windows(starts, width).view(np.uint64)
+        words &= _OWN_BITS[width][lengths[:1] if (lengths == lengths[:1]).all() else lengths]
+        return words
 
     def next(self, character: bytes) -> Column:
         """For each text, the place of the first such character behind its start, which may be behind its end."""
-        places = np.append(np.flatnonzero(self.data == character[0]), len(self.data))
+        is_there = self.data == character[0]
+        if not is_there.any():
+            return np.full(len(self.starts), len(self.data))
+        places = np.append(np.flatnonzero(is_there), len(self.data))
         return places[np.searchsorted(places, self.starts)]

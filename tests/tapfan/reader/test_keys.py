@@ -115,3 +115,14 @@ def test_a_time_has_digits_only(place: int, character: bytes) -> None:
     at = GOOD.index(b":1795575907403940346") + 1 + place
     keys = [GOOD, GOOD[:at] + character + GOOD[at + 1 :]]
     assert _rows(read_record_keys(Texts.of(keys))) == _one_by_one(keys[:1])
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_dash_in_a_name_is_not_the_one_before_it(order: int) -> None:
+    names = [b"abc", b"zz-abc", b"-abc", b"1795575907403940346-abc", b"a"][::order]
+    keys = [b"tcp:9.9.9.9>8.8.8.8:1795575907403940346-%b.079748f5.0000000000ff" % name for name in names]
+    assert [read.streams[read.stream[0]] for read in (read_record_keys(Texts.of([key])) for key in keys)] == [
+        f"{name.decode()}.079748f5" for name in names
+    ]
+    assert _rows(read_record_keys(Texts.of(keys))) == _one_by_one(keys)
+    assert len(read_record_keys(Texts.of(keys)).rows) == len(keys)
