@@ -11,7 +11,7 @@ from listener.pacing import Pacing
 from listener.server import Server
 from listener.sources import NEEDED, Source, open_source
 from listener.spool import Spool
-from tapfan import rights, rundir, sockets
+from tapfan import keys, rights, rundir, sockets
 from tapfan.batch import Records
 from tapfan.logs import Logger, Repeated
 from tapfan.messages import Acknowledgement, PacketCounts, read_message
@@ -88,7 +88,9 @@ class Listener:
         self._log = log
         self._repeated = Repeated(log)
         self._pacing = Pacing(self._settings.batch_records, self._settings.linger)
-        self._socket = sockets.connected(context, zmq.DEALER, settings.endpoint("records"), outbox.stream.encode())
+        key = keys.of_listener(settings)
+        endpoint = settings.endpoint("records")
+        self._socket, self._refusals = sockets.watched(context, zmq.DEALER, endpoint, outbox.stream.encode(), key)
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         for descriptor in source.descriptors():
@@ -216,6 +218,8 @@ class Listener:
             self._repeated.warn("kernel_drops", packets=drops, then="more ring_bytes may help")
         if time.monotonic() - self._heard_s > _LONG_SILENCE_S:
             self._repeated.warn("router_is_silent", then="keeps what is not stored", check="that the router runs")
+        if refusal := self._refusals.newest():
+            self._repeated.warn("router_refuses", problem=refusal, then="keeps what is not stored, and tries again")
         for report in self._outbox.reports(self._source.kind, self._packets, self._has_ended):
             if not sockets.sent(self._socket, report.pack()):
                 self._next_report_s = 0.0

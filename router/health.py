@@ -11,16 +11,16 @@ class Health:
     """`fall` failed checks in a row take a writer out, `rise` passed ones bring it back.
 
     A writer that has not reported yet counts as up for FIRST_LOOKS: at a start each comes at its own pace, and whoever
-    is first is not to get everything.
+    is first is not to get everything. One that comes later (`up` false) must report first.
     """
 
-    def __init__(self, rise: int, fall: int) -> None:
+    def __init__(self, rise: int, fall: int, up: bool = True) -> None:
         self._rise = rise
         self._fall = fall
         self._in_a_row = 0  # checks that say other than `up` does
         self._missed = 0
         self._has_reported = self._has_passed = False
-        self.up = True
+        self.up = up
 
     @property
     def text(self) -> str:
@@ -43,7 +43,7 @@ class Health:
         """A period is over."""
         self._missed += 1
         if not self._has_reported:
-            self.up = self._missed < FIRST_LOOKS
+            self.up &= self._missed < FIRST_LOOKS
         elif self._missed > 0:
             self._check(False)
 

@@ -1,22 +1,26 @@
 """The router's state: streams in, lanes out, and the weights between. No socket, no clock."""
 
-from collections import Counter, defaultdict, deque
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from router.health import Health
-from router.lanes import Lane
+from router.history import Entry, History
+from router.intent import Intent
+from router.lanes import KeptShare, Lane
+from router.listeners import Listener, Listeners
 from router.observed import Observed
+from router.steering import Steering
 from router.streams import OpenBatch, Stream
 from router.weights import Weights
-from tapfan.control import ControlError
-from tapfan.losses import Losses, Reason
-from tapfan.messages import Acknowledgement, Gap, ListenerReport, Mark, Stored, WriterReport
-from tapfan.values import shown, ttl
-from tapfan.wire import PackedBatch
+from tapfan.messages import Mark, Stored, WriterReport
+from tapfan.wire import PackedBatch, share_parts
 
-REPORT_PERIOD_S = 0.5
-_MISSED_REPORTS = 3
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+_MAX_FORMER = 1000  # removed writers that are remembered
 
 
 @dataclass
@@ -28,58 +32,12 @@ class Writer:
     health: Health
     address: bytes | None = None  # its ZeroMQ routing id, once it has reported
     report: WriterReport | None = None
-
-
-@dataclass
-class Listener:
-    """A listener's stream, with its last report and the routing id that acknowledgements go to."""
-
-    address: bytes
-    report: ListenerReport
-    stream: Stream
-    reported_s: float
-    restored: bool = False  # known from an earlier router, and not reported to this one yet
-
-    def health(self, now_s: float) -> str:
-        """Whether it reports: up, spooling (it has more than its window holds) or absent (not for three periods).
-
-        One that has read a capture file, all of which is settled, is done instead of absent.
-        """
-        if now_s - self.reported_s > _MISSED_REPORTS * REPORT_PERIOD_S:
-            is_done = self.report.ended and self.report.base == self.report.captured
-            return "done" if is_done else "absent"
-        return "spooling" if self.report.spooled else "up"
+    noted: str = ""  # its condition, as the history has it; none of one that is new and has not reported
 
     @property
-    def unsent(self) -> int:
-        """Records that it has reported as captured and that have not come in."""
-        return max(0, self.report.captured - self.stream.expected)
-
-    @property
-    def spooled(self) -> int:
-        """Of those, the ones that are on its disk only."""
-        return min(self.unsent, self.report.spooled)
-
-    def acknowledgement(self, ttl_ms: int) -> Acknowledgement:
-        """What to tell it now."""
-        return Acknowledgement(
-            stream=self.report.stream,
-            acknowledged=self.stream.acknowledged,
-            lost=dict(self.stream.acknowledged_lost),
-            expected=self.stream.expected,
-            report=self.report.number,
-            sent=self.report.sent,
-            ttl_ms=ttl_ms,
-        )
-
-
-@dataclass
-class Earlier:
-    """What a listener's earlier streams came to: all of it is settled."""
-
-    stored: int = 0
-    lost: Losses = field(default_factory=Counter)
-    kernel_drops: int = 0
+    def condition(self) -> str:
+        """Whether it may get records, up, or else why not; one that is not known yet may."""
+        return "up" if self.health.up else self.health.text
 
 
 @dataclass(frozen=True)
@@ -92,19 +50,66 @@ class _Held:
 
 
 @dataclass
-class House:
-    """Everything the router knows. Times are seconds of a monotonic clock, handed in."""
+class Rules:
+    """How the house deals with writers that come and go; `rise` and `fall` are explained at Health."""
 
-    weights: Weights
-    writers: dict[str, Writer]
-    ttl_ms: int  # of the records that come in from now on
-    listeners: dict[str, Listener] = field(default_factory=dict)  # by stream
-    earlier: defaultdict[str, Earlier] = field(default_factory=lambda: defaultdict(Earlier))  # by listener
-    observed: Observed = field(default_factory=Observed)
+    rise: int
+    fall: int
     whole_below: int = 0  # records: a share as small as this goes to one of the others whole, not in ever smaller parts
     patience: int = 0  # looks for which, after nobody was up, the first who is waits for the others
-    _waits: int = 0  # looks that are left of that
-    _held: deque[_Held] = field(default_factory=deque)
+
+
+class House(Listeners):
+    """Everything the router knows. Times are seconds of a monotonic clock, handed in, unless they say otherwise.
+
+    `router`: its epoch, of which all its shares are; `now_s`: since the epoch.
+    """
+
+    def __init__(
+        self,
+        intent: Intent,
+        configured_ttl_ms: int,
+        router: str,
+        rules: Rules,
+        history: History | None = None,
+        now_s: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.rules = rules
+        self.observed = Observed()
+        self.steering = Steering(intent, history or History(), now_s)
+        self._configured_ttl_ms = configured_ttl_ms
+        self._router = router
+        self.writers = {name: self._writer(name, is_up=True) for name in intent.members}
+        self._waits = 0  # looks that are left of the patience
+        self._held: deque[_Held] = deque()
+        self._lanes: dict[str, Lane] = {}  # of writers that were removed: no number of a share is used twice
+        self._removed: dict[bytes, None] = {}  # the routing ids of their processes
+
+    def _writer(self, name: str, is_up: bool) -> Writer:
+        lane = Lane(self._router) if is_up else self._lanes.pop(name, Lane(self._router))
+        health = Health(self.rules.rise, self.rules.fall, is_up)
+        return Writer(self.intent.members[name].redis, lane, health, noted="up" if is_up else "")
+
+    @property
+    def intent(self) -> Intent:
+        """What operators want."""
+        return self.steering.intent
+
+    @property
+    def history(self) -> History:
+        """Who changed what."""
+        return self.steering.history
+
+    @property
+    def weights(self) -> Weights:
+        """What the split goes by."""
+        return self.steering.weights
+
+    @property
+    def ttl_ms(self) -> int:
+        """How long records live that come in from now on."""
+        return self.intent.ttl_ms
 
     @property
     def held(self) -> int:
@@ -125,99 +130,99 @@ class House:
         self._place(_Held(batch, listener.stream, listener.stream.receive(batch.end, 1)))
         return True
 
-    def take_gap(self, gap: Gap) -> Listener | None:
-        """Note that records will not come; gives the listener to tell, when there is something to acknowledge."""
-        listener = self.listeners.get(gap.stream)
-        if listener is None or listener.restored or not gap.first <= listener.stream.expected < gap.end:
-            return None
-        return listener if listener.stream.lose_to(gap.end, gap.reason) else None
-
     def _place(self, held: _Held) -> None:
         """Give the records of one share to the lanes as shares of their own; hold them while nobody is up."""
         if not self.weights.any_up or self._waits:
             self._held.append(held)
             return
-        counts = {name: count for name, count in self.weights.take(len(held.records)).items() if count}
+        taken = self.weights.take(len(held.records))
+        counts = [count for count in taken.values() if count]
         held.batch.shares_left += len(counts) - 1
-        start = 0
-        for name, count in counts.items():
-            self.writers[name].lane.add(held.records.slice(start, start + count), held.stream, held.batch)
-            start += count
+        lanes = [self.writers[name].lane for name, count in taken.items() if count]
+        for lane, count, part in zip(lanes, counts, share_parts(held.records, counts), strict=True):
+            lane.add(part, count, held.stream, held.batch)
 
-    def take_listener_report(self, report: ListenerReport, address: bytes, now_s: float) -> Listener:
-        """Note a listener's report; the first of a stream opens it."""
-        listener = self.listeners.get(report.stream)
-        if listener is None:
-            stream = Stream.begun(report.base, report.lost) if report.live else Stream.left_over(report.base)
-            listener = Listener(address, report, stream, now_s)
-            self.listeners[report.stream] = listener
-        elif listener.restored and report.live:
-            listener.stream = Stream.begun(report.base, report.lost)
-        elif not report.live:
-            # Another process reports it now, which knows nothing of what the one that captured had counted.
-            captured = max(report.captured, listener.report.captured)
-            report = report.model_copy(update={"captured": captured, "packets": listener.report.packets})
-        if report.base > listener.stream.expected:
-            if report.live or address == listener.address:  # it knows, as an earlier router has told it
-                listener.stream.skip_to(report.base, report.lost)
-            else:
-                listener.stream.lose_to(report.base, self.loss(listener))
-        listener.address, listener.report, listener.reported_s, listener.restored = address, report, now_s, False
-        return listener
+    def adopt(self, intent: Intent, entries: Iterable[Entry], now_s: float) -> None:
+        """Let another intent be in force, which these entries led to; `now_s`: since the epoch.
 
-    def current(self, name: str) -> Listener:
-        """The stream that a listener captures into, as far as is known."""
-        streams = [listener for listener in self.listeners.values() if listener.report.name == name]
-        return next((listener for listener in reversed(streams) if listener.report.live), streams[-1])
+        What writers have that are removed goes to others; those that are new may get records once they report.
+        """
+        gone = [self.writers[name] for name in self.writers if name not in intent.members]
+        for name, writer in list(self.writers.items()):
+            if name not in intent.members:
+                _remember(self._lanes, name, writer.lane)
+                if writer.address:
+                    _remember(self._removed, writer.address, None)
+        self.steering.adopt(intent, entries, now_s)
+        if self.writers.keys() != intent.members.keys():
+            self.writers = {name: self.writers.get(name) or self._writer(name, is_up=False) for name in intent.members}
+            self.steering.set_up(self._names_up())
+        self._give([kept for writer in gone for kept in writer.lane.take_away()])
+        self._redistribute()
 
-    def has_ended(self, listener: Listener) -> bool:
-        """Whether nothing more comes of a stream: the listener has another one, and this not even in its spool."""
-        current = self.current(listener.report.name)
-        return listener is not current and listener.report.stream not in current.report.leftovers
+    def tick(self, now_s: float) -> None:
+        """Go on with what goes by the clock, in seconds since the epoch; to be called often."""
+        if self.steering.tick(now_s):
+            self._redistribute()
 
-    def loss(self, listener: Listener) -> Reason:
-        """Why there is no more of what has not come in of a stream."""
-        if self.has_ended(listener) and self.current(listener.report.name).report.spool_damaged:
-            return "dropped_spool_damaged"
-        return "dropped_untracked" if listener.restored else "dropped_listener_killed"
+    def view(self, repeated: bool = False) -> dict[str, Any]:
+        """What clients are told after a change; `repeated`: it had been made before."""
+        return self.steering.view() | {"configured_ttl": self._configured_ttl_ms / 1000, "repeated": repeated}
 
-    def sum_up_earlier(self, now_s: float) -> None:
-        """Keep no more than sums of the streams that have come to their end."""
-        for key, listener in list(self.listeners.items()):
-            settled = listener.stream.acknowledged == listener.stream.expected
-            if settled and self.has_ended(listener) and listener.health(now_s) == "absent":
-                earlier = self.earlier[listener.report.name]
-                earlier.stored += listener.stream.stored
-                earlier.lost.update(listener.stream.lost)
-                earlier.lost[self.loss(listener)] += listener.unsent
-                earlier.kernel_drops += listener.report.packets.kernel_drops
-                del self.listeners[key]
+    def take_entries(self) -> list[Entry]:
+        """The entries of the history that came since this was last asked, automatic ones, too."""
+        return self.steering.take_entries()
+
+    def in_flight(self, name: str) -> int:
+        """Records that a writer has to store."""
+        writer = self.writers.get(name)
+        return writer.lane.in_flight if writer else 0
+
+    def is_removed(self, address: bytes) -> bool:
+        """Whether a routing id is that of the process of a writer that was removed."""
+        return address in self._removed
 
     def take_writer_report(self, report: WriterReport, address: bytes) -> Mark | None:
-        """Note a writer's report; gives the mark to answer with, None for a writer that is not configured."""
+        """Note a writer's report; gives the mark to answer with, None for one that there is not, or is no more."""
         writer = self.writers.get(report.name)
-        if writer is None:
+        if writer is None or self.is_removed(address):
             return None
+        may_be_back = not writer.health.up and writer.report is not None
         writer.address, writer.report = address, report
         writer.health.report(report.healthy)
+        if may_be_back and writer.health.up:
+            self.steering.ramp_up(report.name)
+        self._note_health(report.name, writer)
         self._rearrange()
         return writer.lane.take_report(report)
 
     def look(self, now_s: float) -> None:
         """To be called once a period: notices who does not report."""
-        for writer in self.writers.values():
+        for name, writer in self.writers.items():
             writer.health.look()
+            self._note_health(name, writer)
         self._rearrange()
         if self._waits:
             self._waits -= 1
             self._redistribute()
         self.sum_up_earlier(now_s)
 
+    def _note_health(self, name: str, writer: Writer) -> None:
+        condition = writer.condition
+        if condition == writer.noted or (not writer.noted and writer.report is None):
+            return
+        if writer.noted:
+            self.steering.note_health(name, writer.noted, condition)
+        writer.noted = condition
+
+    def _names_up(self) -> list[str]:
+        return [name for name, writer in self.writers.items() if writer.health.up]
+
     def _rearrange(self) -> None:
         nobody_was_up = not self.weights.any_up
-        if self.weights.set_up([name for name, writer in self.writers.items() if writer.health.up]):
+        if self.steering.set_up(self._names_up()):
             if nobody_was_up:
-                self._waits = self.patience
+                self._waits = self.rules.patience
             self._redistribute()
 
     def _redistribute(self) -> None:
@@ -230,10 +235,15 @@ class House:
             return
         while self._held:
             self._place(self._held.popleft())
-        taken = [kept for writer in self.writers.values() if not writer.health.up for kept in writer.lane.take_away()]
+        self._give(
+            [kept for writer in self.writers.values() if not writer.health.up for kept in writer.lane.take_away()]
+        )
+
+    def _give(self, taken: Iterable[KeptShare]) -> None:
+        """Let others have what was a writer's; hold it while nobody is up."""
         for kept in taken:
-            if kept.records < self.whole_below:
-                self._least_loaded().lane.add(kept.share, kept.stream, kept.batch)
+            if kept.records < self.rules.whole_below and self.weights.any_up and not self._waits:
+                self._least_loaded().lane.add(kept.part, kept.records, kept.stream, kept.batch)
             else:
                 self._place(_Held(kept.share, kept.stream, kept.batch))
 
@@ -246,39 +256,26 @@ class House:
         )
         return self.writers[name]
 
-    def take_stored(self, message: Stored, now_s: float) -> Listener | None:
-        """Note a stored share; gives the listener to tell, when there is something to acknowledge. Raises WireError."""
+    def take_stored(self, message: Stored, now_s: float) -> list[Listener]:
+        """Note stored shares; gives the listeners to tell, which have something acknowledged. Raises WireError."""
         writer = self.writers.get(message.name)
-        kept = writer.lane.take_stored(message) if writer else None
-        if kept is None:
-            return None
-        self.observed.count(message.name, message.stored, now_s)
-        lost: Losses = Counter({"expired_at_writer": message.expired} if message.expired else {})
-        if not kept.stream.store(kept.batch, message.stored, lost):
-            return None
-        return next(listener for listener in self.listeners.values() if listener.stream is kept.stream)
+        if writer is None:
+            return []
+        records = 0
+        moved = set()
+        for kept, expired in writer.lane.take_stored(message):
+            stored = kept.records - expired
+            records += stored
+            if kept.stream.store(kept.batch, stored, {"expired_at_writer": expired} if expired else {}):
+                moved.add(id(kept.stream))
+        if records:
+            self.observed.count(message.name, records, now_s)
+        return [listener for listener in self.listeners.values() if id(listener.stream) in moved] if moved else []
 
-    def change_ttl(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """The `ttl` command: sets the one given, if any, for records that come in later, and gives what is in force."""
-        if arguments.keys() - {"ttl"}:
-            raise ControlError("bad_request", 'ttl takes {"ttl": a duration}, or nothing')
-        if "ttl" in arguments:
-            try:
-                self.ttl_ms = round(ttl(arguments["ttl"]) * 1000)
-            except ValueError as error:
-                raise ControlError("bad_ttl", f"ttl {shown(arguments['ttl'])} {error}") from error
-        return {"ttl": self.ttl_ms / 1000}
 
-    def change_weights(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """The `weights` command: sets those given, if any, and gives all that are in force."""
-        given = arguments.pop("weights", {})
-        if arguments or not isinstance(given, dict) or not all(isinstance(name, str) for name in given):
-            raise ControlError("bad_request", 'weights takes {"weights": {writer: weight, …}}, or nothing')
-        self.weights.change(given)
-        self._redistribute()
-        return {
-            "version": self.weights.version,
-            "weights": dict(self.weights.current),
-            "configured": dict(self.weights.configured),
-            "shares": self.weights.shares(),
-        }
+def _remember(found: dict[_Key, _Value], key: _Key, value: _Value) -> None:
+    """Put it at the end, and forget what is beyond _MAX_FORMER."""
+    found.pop(key, None)
+    found[key] = value
+    while len(found) > _MAX_FORMER:
+        del found[next(iter(found))]

@@ -1,26 +1,28 @@
 """The lane to one writer: its numbered shares, kept until stored, and sent again after a loss or a restart."""
 
-from collections import OrderedDict
 from dataclasses import dataclass
+from itertools import accumulate, repeat
 
 from router.streams import OpenBatch, Stream
 from tapfan.messages import Mark, Stored, WriterReport
-from tapfan.wire import PackedBatch, WireError, read_batch, share_message, unpack
+from tapfan.wire import MAX_PARTS, PackedBatch, WireError, read_part, shares_message
+
+_MESSAGE_BYTES = 2**20  # of a message of several shares
 
 
-@dataclass
+@dataclass(slots=True, eq=False)
 class KeptShare:
     """A share on its way: what to send, and which batch of which stream waits for it."""
 
-    message: bytes
+    part: bytes
     records: int
     stream: Stream
     batch: OpenBatch
 
     @property
     def share(self) -> PackedBatch:
-        """Its records, read back from the message."""
-        return read_batch(unpack(self.message))
+        """Its records, read back from what is sent."""
+        return read_part(self.part)
 
 
 class Lane:
@@ -33,31 +35,39 @@ class Lane:
         self._router = router
         self.stored = 0
         self.in_flight = 0
-        self._kept: OrderedDict[int, KeptShare] = OrderedDict()
+        self._kept: dict[int, KeptShare] = {}  # in order
         self._next_number = 0  # of the next share that comes in
         self._unsent = 0  # the number of the first share not yet sent
+        self._offered = 0  # the number after the last share of the message that is to be sent
         self._marks = 0
         self._trusted_mark = 0  # an echo of an earlier mark is from before the last resending
 
-    def add(self, share: PackedBatch, stream: Stream, batch: OpenBatch) -> None:
-        """Take a share to be sent."""
-        message = share_message(self._router, self._next_number, share)
-        self._kept[self._next_number] = KeptShare(message, len(share), stream, batch)
-        self._next_number += 1
-        self.in_flight += len(share)
+    def add(self, part: bytes, records: int, stream: Stream, batch: OpenBatch) -> None:
+        """Take a share of so many records to be sent (`tapfan.wire.share_parts`)."""
+        number = self._next_number
+        self._kept[number] = KeptShare(part, records, stream, batch)
+        self._next_number = number + 1
+        self.in_flight += records
 
     def next_unsent(self) -> bytes | None:
-        """The message of the first share that is not sent yet; None when all are."""
-        while self._unsent < self._next_number:
-            kept = self._kept.get(self._unsent)
-            if kept:
-                return kept.message
+        """A message of the first shares that are not sent yet, as many as go into one; None when all are sent."""
+        if self._unsent == self._next_number:
+            return None
+        while self._unsent < self._next_number and self._unsent not in self._kept:
             self._unsent += 1  # stored meanwhile: its acknowledgement came after the resending began
-        return None
+        following = list(map(self._kept.get, range(self._unsent, min(self._next_number, self._unsent + MAX_PARTS))))
+        if None in following:
+            following = following[: following.index(None)]
+        parts = [kept.part for kept in following if kept]
+        if sum(map(len, parts)) > _MESSAGE_BYTES:
+            ends = accumulate(map(len, parts))
+            parts = parts[: max(1, sum(end <= _MESSAGE_BYTES for end in ends))]
+        self._offered = self._unsent + len(parts)
+        return shares_message(self._router, self._unsent, parts) if parts else None
 
     def mark_sent(self) -> None:
         """What `next_unsent` gave is sent."""
-        self._unsent += 1
+        self._unsent = self._offered
 
     def take_away(self) -> list[KeptShare]:
         """Give up all shares, in order, for others to store; a late word that one is stored then changes nothing."""
@@ -77,17 +87,25 @@ class Lane:
         self._marks += 1
         return Mark(router=self._router, number=self._marks, base=base, sent=self._unsent)
 
-    def take_stored(self, message: Stored) -> KeptShare | None:
-        """The share that the message says is stored; None when that was known, or was another router's.
+    def take_stored(self, message: Stored) -> list[tuple[KeptShare, int]]:
+        """The shares that the message says are stored, each with how many of its records had expired before.
 
-        Raises WireError when its counts are not those of the share.
+        Not those of which that was known, or that were another router's. Raises WireError when the counts are not those
+        of the shares, and then takes none.
         """
-        kept = self._kept.get(message.number) if message.router == self._router else None
-        if kept is None:
-            return None
-        if message.stored + message.expired != kept.records:
-            raise WireError(f"{message.stored} stored and {message.expired} expired of a share of {kept.records}")
-        del self._kept[message.number]
-        self.in_flight -= kept.records
-        self.stored += message.stored
-        return kept
+        if message.router != self._router:
+            return []
+        numbers = range(message.number, message.end)
+        found = zip(map(self._kept.get, numbers), message.expired or repeat(0), strict=False)
+        done = [(kept, expired) for kept, expired in found if kept is not None]
+        records = sum([kept.records for kept, _ in done])
+        lost = sum(message.expired) and sum([expired for _, expired in done])
+        if lost and any(expired > kept.records for kept, expired in done):
+            raise WireError(f"more expired of a share than it had: {lost} of {records} in all")
+        if len(done) == message.shares and records - lost != message.stored:
+            raise WireError(f"{message.stored} stored and {lost} expired of {message.shares} shares of {records}")
+        for number in numbers:
+            self._kept.pop(number, None)
+        self.in_flight -= records
+        self.stored += records - lost
+        return done

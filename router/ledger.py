@@ -5,13 +5,14 @@ from the listeners' own reports; only of a listener that was killed at the same 
 """
 
 from collections import Counter
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from router.house import Earlier, House, Listener
+from router import files
+from router.house import House
+from router.listeners import Earlier, Listener
 from router.streams import Stream
 from tapfan.logs import Logger, Repeated
 from tapfan.losses import Reason
@@ -53,19 +54,8 @@ class LedgerFile:
 
     def restore(self, house: House) -> None:
         """Give a new house the counts of the one before; a file that cannot be read is set aside."""
-        try:
-            ledger = _Ledger.model_validate_json(self._path.read_bytes())
-        except FileNotFoundError:
-            return
-        except (OSError, ValidationError) as error:
-            aside = self._path.with_suffix(".damaged")
-            problem = str(error)
-            if isinstance(error, ValidationError):
-                first = error.errors(include_url=False, include_input=False)[0]
-                problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-            self._log.error("ledger_damaged", problem=problem, moved_to=str(aside), then="counts from zero")
-            with suppress(OSError):  # what cannot be moved away is written over
-                self._path.replace(aside)
+        ledger = files.read(self._path, _Ledger, self._log, "ledger_damaged", "counts from zero")
+        if ledger is None:
             return
         for name, earlier in ledger.earlier.items():
             house.earlier[name] = Earlier(earlier.stored, Counter(earlier.lost), earlier.kernel_drops)
@@ -98,10 +88,8 @@ class LedgerFile:
         text = _Ledger(earlier=earlier, streams=streams).model_dump_json()
         if text == self._saved:
             return
-        aside = self._path.with_suffix(".new")
         try:
-            aside.write_text(text, encoding="utf-8")
-            aside.replace(self._path)
+            files.write(self._path, text.encode())
         except OSError as error:
             self._repeated.warn("ledger_not_saved", problem=str(error))
             return

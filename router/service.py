@@ -1,5 +1,6 @@
 """The router's loop: batches and reports in from listeners, shares out to writers, acknowledgements back."""
 
+import math
 import secrets
 import time
 from collections.abc import Callable
@@ -7,34 +8,49 @@ from logging import INFO, WARNING
 
 import zmq
 
-from router.health import Health
-from router.house import REPORT_PERIOD_S, House, Listener, Writer
-from router.lanes import Lane
+from router import changes
+from router.access import IO_THREADS, Access
+from router.changes import Request
+from router.commits import Commits
+from router.events import Events
+from router.history import Entry, History
+from router.house import House, Rules, Writer
+from router.intent import Intent, configured
 from router.ledger import LedgerFile
-from router.requests import Requests, split_envelope
-from router.status import status
-from router.weights import Weights
+from router.listeners import REPORT_PERIOD_S, Listener
+from router.requests import Answer, Read, Requests, split_envelope
+from router.saved import ControlFile
+from router.status import history, status
 from tapfan import rights, rundir, sockets
-from tapfan.control import ControlError
+from tapfan.control import COMMANDS, Command, ControlError
 from tapfan.logs import Logger, Repeated
-from tapfan.messages import Gap, ListenerReport, Stored, WriterReport, read_message
-from tapfan.settings import Settings
+from tapfan.messages import Gap, ListenerReport, Stored, WriterReport, cut, read_message
+from tapfan.settings import ENDPOINTS, EndpointName, Settings
 from tapfan.stopping import Stop
-from tapfan.wire import WireError, read_batch, unpack
+from tapfan.wire import MAX_MESSAGE_BYTES, WireError, read_batch, unpack
 
 _POLL_MS = 100  # how soon a stop is noticed
 _DRAIN_S = 3.0  # at a stop, the longest wait until what has come in is stored
 _WHOLE_BELOW = 256  # records of a share that goes from a writer that is down to another: more of them are split anew
 _PATIENCE = 4  # looks: writers whose Redis servers come back together are up within a second or two of each other
 _MESSAGES_A_TURN = 64  # of one socket, so that no socket holds up the others
+_REQUESTS_A_TURN = 16
+# After each message of shares there is a rest, in which more shares come together for the next: a message costs more
+# than the shares in it, most of that in waking up who sends it, who takes it, and who takes the answer.
+_REST_S = 0.0005
+_LONGEST_REST_S = 0.02  # and no record waits for longer
+# Replies wait for a client that is slow, those of a turn and more, and then are dropped. A request of some megabytes
+# still gets the reply that says that it is too large.
+_CONTROL = sockets.Bounds(to_send=256, to_take=64, frame_bytes=MAX_MESSAGE_BYTES + 2**16)
+_EVENTS = sockets.Bounds(to_send=100, to_take=64, frame_bytes=1024)
 
 
 def serve(settings: Settings, log: Logger, stop: Stop) -> None:
     """Route until asked to stop. Raises CannotRunError."""
     rights.take_on(settings)
-    with rundir.locked(settings.run_dir, "router"), zmq.Context() as context:
+    with rundir.locked(settings.run_dir, "router"), zmq.Context(IO_THREADS) as context:
         router = Router(settings, log, context)
-        log.info("ready", **{name: settings.endpoint(name) for name in ("records", "shares", "control")})
+        log.info("ready", **{name: settings.bound(name) for name in ENDPOINTS})
         try:
             while not stop:
                 router.turn()
@@ -47,17 +63,16 @@ class Router:
     """Moves messages between the sockets and the house."""
 
     def __init__(self, settings: Settings, log: Logger, context: zmq.Context[sockets.Socket]) -> None:
-        epoch = secrets.token_hex(4)
-        self._configured_ttl_s = settings.ttl
+        wanted = configured(settings)
+        control_file = ControlFile(settings.run_dir / "control.json", wanted, log)
+        intent, past = control_file.load(time.time())
         self._house = House(
-            Weights({writer.name: writer.weight for writer in settings.writers}),
-            {
-                writer.name: Writer(writer.redacted, Lane(epoch), Health(settings.router.rise, settings.router.fall))
-                for writer in settings.writers
-            },
-            round(settings.ttl * 1000),
-            whole_below=_WHOLE_BELOW,
-            patience=_PATIENCE,
+            intent,
+            wanted.ttl_ms,
+            secrets.token_hex(4),
+            Rules(settings.router.rise, settings.router.fall, whole_below=_WHOLE_BELOW, patience=_PATIENCE),
+            past,
+            time.time(),
         )
         self._ledger = LedgerFile(settings.run_dir / "ledger.json", log)
         self._ledger.restore(self._house)
@@ -65,14 +80,31 @@ class Router:
         self._repeated = Repeated(log)
         self._health: dict[str, str] = {}
         self._next_look_s = 0.0
-        self._requests = Requests({"status": self._status, "ttl": self._ttl, "weights": self._weights}, log)
-        self._records = sockets.bound(context, zmq.ROUTER, settings.endpoint("records"))
-        self._shares = sockets.bound(context, zmq.ROUTER, settings.endpoint("shares"))
+        self._joining: set[str] = set()  # names of writers that are becoming members
+        reads: dict[Command, Read] = dict.fromkeys(COMMANDS, lambda _arguments: self._house.view())
+        reads |= {"status": self._status, "history": lambda arguments: history(self._house, arguments)}
+        self._requests = Requests(reads, self._change, log)
+        self._records = sockets.bound(context, zmq.ROUTER, settings.bound("records"))
+        self._shares = sockets.bound(context, zmq.ROUTER, settings.bound("shares"))
         # Speaks REP's protocol. zmq.REP itself loses the reply after a peer's bytes that were not ZeroMQ's.
-        self._control = sockets.bound(context, zmq.ROUTER, settings.endpoint("control"))
+        self._control = sockets.bound(context, zmq.ROUTER, settings.bound("control"), _CONTROL)
+        self._subscribers = sockets.bound(context, zmq.XPUB, settings.bound("events"), _EVENTS)
+        self._access = Access(settings, context, log, self._repeated)
+        self._access.open("records", self._records)
+        self._access.open("shares", self._shares)
+        self._access.open("control", self._control)
+        self._access.open("events", self._subscribers)
+        self._events = Events(self._subscribers, lambda: self._status({}))
+        self._commits = Commits(self._house, control_file.save, self._repeated)
         self._poller = zmq.Poller()
-        for socket in (self._records, self._shares, self._control):
+        self._resting = zmq.Poller()  # what is waited for during a rest, too
+        for source in (self._control, self._subscribers, self._commits.wake, *self._access.sockets):
+            self._poller.register(source, zmq.POLLIN)
+            self._resting.register(source, zmq.POLLIN)
+        for socket in (self._records, self._shares):
             self._poller.register(socket, zmq.POLLIN)
+        self._rests_until_s = 0.0
+        self._has_more = False  # whether there may be more messages than the last turn has taken
 
     def finish(self) -> None:
         """Take no more batches, and see stored what has come in: the rest is split anew after the next start."""
@@ -80,43 +112,64 @@ class Router:
         deadline_s = time.monotonic() + _DRAIN_S
         while self._house.draining and time.monotonic() < deadline_s:
             self.turn()
+        self._commits.close()
+        self._tell_entries()
         self._ledger.save(self._house)
 
     def turn(self) -> None:
         """Wait for messages, and handle some of each socket's."""
-        ready = dict(self._poller.poll(_POLL_MS))
+        ready = self._wait()
+        self._access.turn(ready, time.monotonic())
         if self._control in ready:
-            for frames in self._messages(self._control):
-                envelope, request = split_envelope(frames)
-                sockets.sent(self._control, *envelope, self._requests.reply(request))
+            for sender, frames in self._messages(self._control, _REQUESTS_A_TURN):
+                self._answer(sender, frames)
+        if self._commits.wake in ready:
+            self._commits.settle()
+        if self._subscribers in ready:
+            self._events.subscribe()
+        self._house.tick(time.time())
         tell: dict[int, Listener] = {}
+        self._has_more = False
         if self._shares in ready:
-            self._drain(self._shares, lambda address, message: self._from_writer(address, message, tell))
+            self._drain("shares", self._shares, lambda address, message: self._from_writer(address, message, tell))
         if self._records in ready:
-            self._drain(self._records, lambda address, message: self._from_listener(address, message, tell))
+            self._drain("records", self._records, lambda address, message: self._from_listener(address, message, tell))
         for listener in tell.values():
             sockets.sent(self._records, listener.address, listener.acknowledgement(self._house.ttl_ms).pack())
-        for writer in self._house.writers.values():
-            self._send_shares(writer)
+        self._send_shares()
         if time.monotonic() >= self._next_look_s:
             self._next_look_s = time.monotonic() + REPORT_PERIOD_S
             self._house.look(time.monotonic())
             self._ledger.save(self._house)
+            self._commits.look()
             self._repeated.tell()
             self._tell_health()
+        self._tell_entries()
+        self._events.look(time.monotonic())
 
-    def _messages(self, socket: sockets.Socket) -> list[list[bytes]]:
-        """The next messages of a socket."""
+    def _wait(self) -> dict[sockets.Socket | int, int]:
+        """What can be read: requests at once, data when there is no rest."""
+        rest_ms = math.ceil((self._rests_until_s - time.monotonic()) * 1000)
+        if rest_ms > 0 and not self._has_more:
+            return dict(self._resting.poll(min(rest_ms, _POLL_MS)))
+        return dict(self._poller.poll(0 if self._has_more else _POLL_MS))
+
+    def _messages(self, socket: sockets.Socket, most: int = _MESSAGES_A_TURN) -> list[tuple[zmq.Frame, list[bytes]]]:
+        """The next messages of a socket, each with what knows its sender."""
         messages = []
-        for _ in range(_MESSAGES_A_TURN):
-            frames = sockets.received(socket)
-            if frames is None:
+        for _ in range(most):
+            message = sockets.received_from(socket)
+            if message is None:
                 break
-            messages.append(frames)
+            messages.append(message)
+        else:
+            self._has_more = True
         return messages
 
-    def _drain(self, socket: sockets.Socket, handle: Callable[[bytes, bytes], None]) -> None:
-        for frames in self._messages(socket):
+    def _drain(self, name: EndpointName, socket: sockets.Socket, handle: Callable[[bytes, bytes], None]) -> None:
+        for sender, frames in self._messages(socket):
+            if not self._access.lets_in(name, sender):
+                continue
             try:
                 if len(frames) != 2:
                     raise WireError(f"{len(frames) - 1} frames, not 1")
@@ -142,15 +195,16 @@ class Router:
     def _from_writer(self, address: bytes, message: bytes, tell: dict[int, Listener]) -> None:
         content = read_message(unpack(message))
         if isinstance(content, Stored):
-            listener = self._house.take_stored(content, time.monotonic())
-            if listener:
+            for listener in self._house.take_stored(content, time.monotonic()):
                 tell[id(listener)] = listener
         elif isinstance(content, WriterReport):
             mark = self._house.take_writer_report(content, address)
-            if mark is None:
-                self._repeated.warn("unknown_writer", writer=content.name)
-                return
-            sockets.sent(self._shares, address, mark.pack())
+            if mark is not None:
+                sockets.sent(self._shares, address, mark.pack())
+            elif self._house.is_removed(address):
+                self._repeated.warn("removed_writer", writer=content.name)
+            else:
+                self._join(content)
         else:
             raise WireError(f"{content.kind}: not from a writer")
 
@@ -165,31 +219,78 @@ class Router:
                 self._log.log(INFO if state == "up" else WARNING, "health", of=name, now=state)
         self._health = health
 
-    def _send_shares(self, writer: Writer) -> None:
-        """Send what is unsent, to a writer that has reported; what its connection lost comes back as unsent."""
+    def _send_shares(self) -> None:
+        """Send what is unsent, unless this is a rest."""
+        if time.monotonic() < self._rests_until_s:
+            return
+        sent = sum(self._send_shares_to(writer) for writer in self._house.writers.values())
+        self._rests_until_s = time.monotonic() + min(sent * _REST_S, _LONGEST_REST_S)
+
+    def _send_shares_to(self, writer: Writer) -> int:
+        """Send to a writer that has reported, and give how many messages; what its connection lost is unsent again."""
+        sent = 0
         while writer.address and (message := writer.lane.next_unsent()):
             if not sockets.sent(self._shares, writer.address, message):
                 writer.address = None
-                return
+                break
             writer.lane.mark_sent()
+            sent += 1
+        return sent
 
     def _status(self, arguments: dict[str, object]) -> dict[str, object]:
         _no_arguments(arguments)
         return status(self._house, time.monotonic()) | {"warnings": self._repeated.counts}
 
-    def _ttl(self, arguments: dict[str, object]) -> dict[str, object]:
-        before_ms = self._house.ttl_ms
-        result = self._house.change_ttl(arguments)
-        if self._house.ttl_ms != before_ms:
-            self._log.info("ttl_changed", before=f"{before_ms / 1000:g}s", now=f"{result['ttl']:g}s")
-        return result | {"configured": self._configured_ttl_s}
+    def _answer(self, sender: zmq.Frame, frames: list[bytes]) -> None:
+        """Have a request answered; a reply for which a client has no room any more, or that is gone, is dropped."""
+        envelope, request = split_envelope(frames)
 
-    def _weights(self, arguments: dict[str, object]) -> dict[str, object]:
-        before = self._house.weights.current
-        result = self._house.change_weights(arguments)
-        if self._house.weights.current is not before:
-            self._log.info("weights_changed", version=result["version"], before=before, now=result["weights"])
-        return result
+        def send(reply: bytes) -> None:
+            sockets.sent(self._control, *envelope, reply)
+
+        try:
+            peer = self._access.peer(sender, time.monotonic())
+        except ControlError as refusal:
+            self._requests.refuse(refusal, send)
+        else:
+            self._requests.handle(request, peer, send)
+
+    def _change(self, request: Request, answer: Answer) -> None:
+        repeated = False
+
+        def apply(intent: Intent, past: History) -> tuple[Intent, Entry | None]:
+            nonlocal repeated
+            repeated = changes.is_repeated(past, request)
+            return changes.apply(intent, past, request, self._house.in_flight)
+
+        self._commits.stage(apply, lambda refusal: answer(refusal or self._house.view(repeated)))
+
+    def _join(self, report: WriterReport) -> None:
+        """Let a writer that reports be a member; it is answered from then on."""
+        if report.name in self._joining:
+            return
+
+        def done(refusal: ControlError | None) -> None:
+            self._joining.discard(report.name)
+            if refusal:
+                self._repeated.warn("writer_not_taken", writer=report.name, problem=refusal.message)
+
+        self._joining.add(report.name)
+        try:
+            self._commits.stage(lambda intent, _past: changes.join(intent, report, time.time()), done)
+        except ControlError as refusal:
+            done(refusal)
+
+    def _tell_entries(self) -> None:
+        """Log and publish what is new in the history."""
+        entries = self._house.take_entries()
+        if any(entry.is_note for entry in entries):
+            self._commits.house_changed()
+        self._events.changed(entries)
+        for entry in entries:
+            if entry.kind != "health":  # which is logged of listeners as well, see `_tell_health`
+                told = cut("; ".join(map(str, entry.changes)))
+                self._log.info("changed", version=entry.version, kind=entry.kind, by=entry.by, changes=told)
 
 
 def _no_arguments(arguments: dict[str, object]) -> None:

@@ -10,20 +10,23 @@ a feasible one exists; so what is due never exceeds the batch.
 
 from collections.abc import Sequence
 from fractions import Fraction
-from math import lcm
+from math import gcd, lcm
 
 
 class Split:
     """Splits one batch after another by fixed weights, starting from zero counts.
 
-    `weights`: finite numbers >= 0, at least one of them > 0; taken as the decimals that they are written as.
+    `weights`: >= 0, at least one of them > 0.
     """
 
-    def __init__(self, weights: Sequence[float]) -> None:
-        fractions = [Fraction(repr(weight)) for weight in weights]
-        scale = lcm(*(fraction.denominator for fraction in fractions))
-        self._weights = [int(fraction * scale) for fraction in fractions]
+    def __init__(self, weights: Sequence[Fraction]) -> None:
+        scale = lcm(*(weight.denominator for weight in weights))
+        whole = [weight.numerator * (scale // weight.denominator) for weight in weights]
+        divisor = gcd(*whole)
+        self._weights = [weight // divisor for weight in whole]
         self._sum = sum(self._weights)
+        # With so many binary digits after the point, deadlines that differ, n / weight, do so when rounded down, too.
+        self._digits = 2 * max(self._weights).bit_length()
         self.counts = [0] * len(self._weights)
         self.total = 0
 
@@ -35,7 +38,7 @@ class Split:
         if left:
             begun = [
                 # The time of the next record's deadline, in units of the sum of weights.
-                (Fraction(count + 1, weight), i)
+                ((count + 1 << self._digits) // weight, i)
                 for i, (count, weight) in enumerate(zip(counts, self._weights, strict=True))
                 if weight and count * self._sum < weight * total
             ]

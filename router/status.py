@@ -1,13 +1,17 @@
-"""The `status` command: what the router knows, for people and for programs."""
+"""The commands `status` and `history`: what the router knows, for people and for programs."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from router.house import House, Listener, Writer
+from router.history import MAX_ENTRIES
+from router.house import House, Writer
+from router.listeners import Listener
+from tapfan.control import ControlError
 from tapfan.losses import Losses, dropped, expired
 from tapfan.messages import ListenerReport
 from tapfan.skips import malformed
+from tapfan.values import shown
 
 
 def status(house: House, now_s: float) -> dict[str, Any]:
@@ -25,13 +29,28 @@ def status(house: House, now_s: float) -> dict[str, Any]:
     in_lanes = sum(writer.lane.in_flight for writer in house.writers.values()) + house.held
     in_streams = sum(entry.stream.in_flight for entry in house.listeners.values())
     ledger["balanced"] = in_lanes == in_streams
+    writers = _writers_status(house, now_s)
+    newest = house.history.newest
     return {
-        "version": house.weights.version,
+        "version": house.intent.version,
         "ttl": house.ttl_ms / 1000,
-        "writers": _writers_status(house, now_s),
+        "ramp": house.steering.ramp_view(),
+        "changed": newest.told() if newest else None,
+        "rate": sum(writer["rate"] for writer in writers.values()),
+        "writers": writers,
         "listeners": listeners,
         "ledger": ledger,
     }
+
+
+def history(house: House, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The newest entries of the history, the newest first. Raises ControlError."""
+    limit = arguments.get("limit", MAX_ENTRIES)
+    if arguments.keys() - {"limit"}:
+        raise ControlError("bad_request", f'history takes {{"limit": 1 to {MAX_ENTRIES}}}, or nothing')
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_ENTRIES:
+        raise ControlError("bad_request", f"limit must be a whole number from 1 to {MAX_ENTRIES}, not {shown(limit)}")
+    return {"version": house.intent.version, "entries": [entry.told() for entry in house.history.entries(limit)]}
 
 
 def _by_name(house: House) -> Iterator[tuple[str, list[Listener]]]:
@@ -91,14 +110,20 @@ def _packets_status(report: ListenerReport) -> dict[str, Any]:
 def _writers_status(house: House, now_s: float) -> dict[str, Any]:
     shares = house.weights.shares()
     observed = house.observed.shares(house.writers, now_s)
+    rates = house.observed.rates(now_s)
+    members = house.intent.members
     return {
         name: {
             "redis": writer.redis,
-            "configured": house.weights.configured[name],
-            "weight": house.weights.current[name],
-            "share": shares[name],
+            "configured": members[name].configured,
+            "weight": members[name].weight,
+            "effective": float(house.weights.effective.get(name, 0)),
+            "share": shares.get(name, 0.0),
             "observed": observed[name],
-            "state": "ready",
+            "rate": rates[name],
+            "state": members[name].state,
+            "rampup_left": house.steering.rampup_left_s(name),
+            "joined": members[name].joined,
             "health": writer.health.text,
             "reason": _reason(writer),
             "round_trip_ms": _milliseconds(writer.report.round_trip_us) if writer.report else None,

@@ -54,10 +54,11 @@ class Stream:
     def store(self, batch: OpenBatch, stored: int, lost: Mapping[Reason, int]) -> bool:
         """One share of an open batch is settled; True when that moved `acknowledged`."""
         self.stored += stored
-        self.lost.update(lost)
-        batch.lost.update(lost)
+        if lost:
+            self.lost.update(lost)
+            batch.lost.update(lost)
         batch.shares_left -= 1
-        return self._advance()
+        return not batch.shares_left and self._advance()
 
     def lose_to(self, end: int, reason: Reason) -> bool:
         """The records from `expected` to `end` will not come; True when that moved `acknowledged`."""

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 Logger = structlog.typing.FilteringBoundLogger
+_MOST_KINDS = 64  # of warnings, told apart at a time
 
 
 def open_log(program: str) -> Logger:
@@ -34,27 +35,36 @@ def open_log(program: str) -> Logger:
 
 
 class Repeated:
-    """Warnings that may come by the thousand: each kind is told at once, then counted and told once a period."""
+    """Warnings that may come by the thousand: each kind is told at once, then counted and told once a period.
+
+    A kind is an event, and whom it is about where that is said, so that nobody's are hidden behind another's; of very
+    many at a time, the others are told as one.
+    """
 
     def __init__(self, log: Logger, period_s: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._log = log
         self._period_s = period_s
         self._clock = clock
-        self._told: dict[str, float] = {}
-        self._untold: dict[str, tuple[int, dict[str, Any]]] = {}  # how many, and the last one's fields
+        self._told: dict[tuple[str, str], float] = {}
+        self._untold: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {}  # how many, and the last one's fields
         self.counts: dict[str, int] = {}
 
-    def warn(self, event: str, **fields: Any) -> None:
+    def warn(self, event: str, about: str = "", **fields: Any) -> None:
         """Count the event, and log it unless that happened less than a period ago."""
         self.counts[event] = self.counts.get(event, 0) + 1
-        count, _ = self._untold.get(event, (0, {}))
-        self._untold[event] = (count + 1, fields)
+        kind = (event, about)
+        if kind not in self._told and len(self._told) >= _MOST_KINDS:
+            kind = (event, "")
+        count, _ = self._untold.get(kind, (0, {}))
+        self._untold[kind] = (count + 1, fields)
         self.tell()
 
     def tell(self) -> None:
         """Log what was counted and whose period is over; to be called now and then, for the last of a row."""
         now = self._clock()
-        for event in [event for event in self._untold if now - self._told.get(event, -inf) >= self._period_s]:
-            count, fields = self._untold.pop(event)
-            self._log.warning(event, count=count, **fields)
-            self._told[event] = now
+        for kind in [kind for kind in self._untold if now - self._told.get(kind, -inf) >= self._period_s]:
+            count, fields = self._untold.pop(kind)
+            self._log.warning(kind[0], count=count, **fields)
+            self._told[kind] = now
+        if len(self._told) >= _MOST_KINDS:
+            self._told = {kind: told for kind, told in self._told.items() if now - told < self._period_s}

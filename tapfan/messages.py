@@ -4,8 +4,11 @@ Both hops speak the same way. A sender numbers what it sends and keeps it until 
 then it says how far it has sent (`sent`); the receiver, which takes everything in order only, answers what it
 expects next. As both travel in order, an `expected` below the echoed `sent` proves a loss, and the sender sends
 again from there. A receiver that restarted, or a connection that broke, needs no other case.
+
+Shares are numbered one by one, and travel several to a message (`tapfan.wire`); what is `Stored` is said of several, too.
 """
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 import msgpack
@@ -13,11 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from tapfan.losses import Reason
 from tapfan.skips import SkipReason
-from tapfan.wire import MAX_SEQUENCE, STREAM_FORM, WireError
+from tapfan.wire import MAX_PARTS, MAX_SEQUENCE, STREAM_FORM, WireError
 
 MAX_TEXT = 500
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
+NAME_FORM = re.compile("[A-Za-z0-9_-]{1,32}")
+Name = Annotated[str, Field(pattern=f"^{NAME_FORM.pattern}$")]
 Stream = Annotated[str, Field(pattern=f"^{STREAM_FORM.pattern}$")]
 Sequence = Annotated[int, Field(ge=0, le=MAX_SEQUENCE)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
@@ -127,6 +131,8 @@ class WriterReport(_Message):
     kind: Literal["writer"] = "writer"
     name: Name
     redis: Text  # its URL without secrets
+    weight: Amount  # as it is configured where the writer is, for a router that does not know it
+    rampup_s: Amount  # the same
     healthy: bool  # its Redis takes records
     reason: Text  # why not
     round_trip_us: Count | None  # of the last check of Redis; None while there was none
@@ -151,14 +157,29 @@ class Mark(_Message):
 
 
 class Stored(_Message):
-    """Writer to router: a share's records are in Redis, apart from those that had expired before."""
+    """Writer to router: the records of some shares are in Redis, apart from those that had expired before.
+
+    The shares follow each other by number.
+    """
 
     kind: Literal["stored"] = "stored"
     name: Name
     router: Epoch
-    number: Count
-    stored: Count
-    expired: Count
+    number: Count  # of the first share
+    shares: Annotated[int, Field(ge=1, le=MAX_PARTS)]
+    stored: Count  # records of all of them
+    expired: Annotated[list[Count], Field(max_length=MAX_PARTS)] = []  # records of each; empty: of none any
+
+    @property
+    def end(self) -> int:
+        """The number after the last share."""
+        return self.number + self.shares
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if self.expired and len(self.expired) != self.shares:
+            raise ValueError("expired must be empty or say how many of each share")
+        return self
 
 
 Message = ListenerReport | Gap | Acknowledgement | WriterReport | Mark | Stored

@@ -4,10 +4,21 @@ import os
 import pwd
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from tapfan import redis_urls, values
 from tapfan.endpoints import EVERY_PORT, Endpoint, Only
@@ -16,6 +27,7 @@ from tapfan.wire import MAX_RECORDS
 
 DEFAULT_FILE = Path("tapfan.toml")
 MAX_WRITERS = 1_000
+MAX_RAMPUP_S = 86_400.0
 _PREFIX = "TAPFAN_"
 _LISTS = ("listen", "interface")  # in a variable, separated by commas
 _FILE_VARIABLE = "TAPFAN_CONFIG"
@@ -28,14 +40,15 @@ class SettingsError(Exception):
 
 Layout = Literal["record", "block"]
 Place = tuple[str | int, ...]  # of a value: keys of tables, and positions in lists
-EndpointName = Literal["records", "shares", "control"]
-ENDPOINTS: tuple[EndpointName, ...] = ("records", "shares", "control")
+EndpointName = Literal["records", "shares", "control", "events"]
+ENDPOINTS: tuple[EndpointName, ...] = get_args(EndpointName)
 
 Duration = Annotated[float, BeforeValidator(values.seconds)]
 Weight = Annotated[float, BeforeValidator(values.weight)]
 WholeNumber = Annotated[int, BeforeValidator(values.count)]
 ListenEndpoint = Annotated[Endpoint, BeforeValidator(values.listen_endpoint)]
 ZmqEndpoint = Annotated[str, BeforeValidator(values.zmq_endpoint)]
+KeyFile = Annotated[Path, BeforeValidator(values.key_file)]
 
 
 def _user(value: Any) -> str:
@@ -72,6 +85,7 @@ class ListenerSettings(_Section):
     spool_bytes: Annotated[WholeNumber, Field(ge=2**16, le=2**40)] = 2**30
     ring_bytes: Annotated[WholeNumber, Field(ge=2 * 2**20, le=2**30)] = 16 * 2**20
     grace: Annotated[Duration, Field(ge=0, le=3600)] = 8.0
+    key: KeyFile | None = None
 
     @property
     def must_capture(self) -> bool:
@@ -153,11 +167,13 @@ def _leads_to(host: str, port: int, endpoint: Endpoint) -> bool:
 class RouterSettings(_Section):
     """Section [router]: where its sockets are, if not in the run directory, and its checks of the writers.
 
+    `key`: with it, those at tcp:// are encrypted, for other hosts, and there are those in the run directory as well.
     `fall` failed checks in a row take a writer out, `rise` passed ones bring it back; there are two checks a second.
     """
 
     records: ZmqEndpoint | None = None
     shares: ZmqEndpoint | None = None
+    key: KeyFile | None = None
     rise: Annotated[WholeNumber, Field(ge=1, le=100)] = 2
     fall: Annotated[WholeNumber, Field(ge=1, le=100)] = 3
 
@@ -166,13 +182,16 @@ class ControlSettings(_Section):
     """Section [control]."""
 
     endpoint: ZmqEndpoint | None = None
+    events: ZmqEndpoint | None = None
+    key: KeyFile | None = None
     timeout: Annotated[Duration, Field(ge=0.01, le=600)] = 3.0
 
 
 class WriterSettings(_Section):
     """A section [[writers]]: one Redis, and the part of the records that it gets.
 
-    `confirm`: whether a replica must have a record, too, before it counts as stored.
+    `confirm`: whether a replica must have a record, too, before it counts as stored. `rampup`: how long a writer that
+    comes back takes to its whole weight.
     """
 
     name: Name
@@ -180,8 +199,10 @@ class WriterSettings(_Section):
     weight: Weight
     layout: Layout | None = None  # where it is another than for all
     confirm: Literal["none", "replica"] = "none"
+    rampup: Annotated[Duration, Field(ge=0, le=MAX_RAMPUP_S)] = 0.0
     password: SecretStr | None = None
     password_file: Path | None = None
+    key: KeyFile | None = None
 
     @property
     def redacted(self) -> str:
@@ -199,14 +220,39 @@ class Settings(_Section):
     listener: ListenerSettings = ListenerSettings()
     router: RouterSettings = RouterSettings()
     control: ControlSettings = ControlSettings()
-    writers: Annotated[tuple[WriterSettings, ...], Field(min_length=1, max_length=MAX_WRITERS)]
+    writers: Annotated[tuple[WriterSettings, ...], Field(max_length=MAX_WRITERS)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _may_have_no_writers(cls, content: Any) -> Any:
+        """Where only a listener or the command runs, and the router elsewhere, there are none."""
+        if isinstance(content, dict) and "writers" not in content and _router_is_elsewhere(content):
+            return content | {"writers": ()}
+        return content
+
+    @field_validator("writers")
+    @classmethod
+    def _has_writers(cls, writers: tuple[WriterSettings, ...], info: ValidationInfo) -> tuple[WriterSettings, ...]:
+        sections = ("listener", "router", "control")
+        content = {name: dict(info.data[name]) for name in sections if name in info.data}
+        if not writers and not _router_is_elsewhere(content):
+            raise ValueError("must have at least one")
+        return writers
+
+    @model_validator(mode="after")
+    def _keys_fit(self) -> Self:
+        for endpoint in self._endpoints:
+            endpoint.check(self.router.key is not None)
+        if len({writer.key is None for writer in self.writers}) > 1:
+            raise ValueError("writers: all of them have a key, as the router is on another host, or none")
+        return self
 
     @model_validator(mode="after")
     def _writers_fit(self) -> Self:
         names = [writer.name for writer in self.writers]
         if len(set(names)) < len(names):
             raise ValueError(f"writers: the names {', '.join(names)} must differ")
-        if not any(writer.weight for writer in self.writers):
+        if self.writers and not any(writer.weight for writer in self.writers):
             raise ValueError("writers: all weights are 0; at least one must be more")
         return self
 
@@ -224,23 +270,111 @@ class Settings(_Section):
 
     def relative_to(self, folder: Path) -> Self:
         """The same with absolute paths; relative ones begin in the folder."""
-        writers = tuple(
-            writer.model_copy(update={"password_file": folder / writer.password_file})
-            if writer.password_file
-            else writer
-            for writer in self.writers
-        )
-        return self.model_copy(update={"run_dir": (folder / self.run_dir).resolve(), "writers": writers})
+        sections = {name: _in(folder, getattr(self, name), "key") for name in ("listener", "router", "control")}
+        writers = tuple(_in(folder, writer, "password_file", "key") for writer in self.writers)
+        update = {"run_dir": (folder / self.run_dir).resolve(), "writers": writers}
+        return self.model_copy(update=update | sections)
 
     def endpoint(self, name: EndpointName) -> str:
-        """The ZeroMQ endpoint of one of the router's sockets."""
-        given = self.control.endpoint if name == "control" else getattr(self.router, name)
-        return given or f"ipc://{self.run_dir}/{name}.ipc"
+        """The ZeroMQ endpoint by which the programs of this configuration reach one of the router's sockets."""
+        endpoint = self._endpoint(name)
+        return endpoint.given if endpoint.given and endpoint.is_keyed else self.bound(name)
+
+    def bound(self, name: EndpointName) -> str:
+        """The ZeroMQ endpoint that the router has for programs of its host: never one that others get to."""
+        given = self._endpoint(name).given
+        return given if given and not self.served(name) else f"ipc://{self.run_dir}/{name}.ipc"
+
+    def served(self, name: EndpointName) -> str | None:
+        """The ZeroMQ endpoint that the router has besides, encrypted, for whom its allowlist has."""
+        given = self._endpoint(name).given
+        return given if given and self.router.key and given.startswith("tcp://") else None
+
+    @property
+    def router_is_elsewhere(self) -> bool:
+        """Whether this is of a host whose programs have keys to reach a router on another one with."""
+        return self.router.key is None and any(endpoint.is_keyed for endpoint in self._endpoints)
+
+    def is_keyed(self, name: EndpointName) -> bool:
+        """Whether the programs of this configuration have a key for that endpoint, and so reach it encrypted."""
+        return self._endpoint(name).is_keyed
+
+    def _endpoint(self, name: EndpointName) -> "_RouterEndpoint":
+        return next(endpoint for endpoint in self._endpoints if endpoint.name == name)
+
+    @property
+    def _endpoints(self) -> tuple["_RouterEndpoint", ...]:
+        router, control = self.router, self.control
+        writers_key = any(writer.key for writer in self.writers)
+        return (
+            _RouterEndpoint("records", "router.records", router.records, "listener.key", self.listener.key is not None),
+            _RouterEndpoint("shares", "router.shares", router.shares, "writers.key", writers_key),
+            _RouterEndpoint("control", "control.endpoint", control.endpoint, "control.key", control.key is not None),
+            _RouterEndpoint("events", "control.events", control.events, "control.key", control.key is not None),
+        )
+
+
+@dataclass(frozen=True)
+class _RouterEndpoint:
+    """One of the router's endpoints, by which setting it is given, and whether who uses it here has a key for it."""
+
+    name: EndpointName
+    setting: str
+    given: str | None
+    key_setting: str
+    is_keyed: bool
+
+    def check(self, router_has_key: bool) -> None:
+        """See that nothing goes to or comes from other hosts without encryption. Raises ValueError."""
+        is_tcp = self.given is not None and self.given.startswith("tcp://")
+        if self.is_keyed and not is_tcp and self.name != "events":
+            raise ValueError(
+                f"{self.key_setting}: is for a router that is reached over TCP; "
+                f'set {self.setting} to where that is, such as "tcp://router.example:7201"'
+            )
+        if self.given is None or not is_tcp:
+            return
+        shown = f"{self.setting} = {self.given!r}"
+        if not values.is_local(self.given) and not router_has_key and not self.is_keyed:
+            raise ValueError(
+                f"{shown}: with other hosts there is encryption: set {self.key_setting}, or where the router runs "
+                "router.key; `tapfan keys make` makes keys"
+            )
+        if router_has_key and values.is_host_name(self.given):
+            raise ValueError(f"{shown}: where the router runs, must be an IP address of this host, or tcp://*:port")
+        if self.is_keyed and values.is_every_address(self.given):
+            raise ValueError(
+                f"{shown}: with {self.key_setting} must be the host to connect to; "
+                "on the router's own host no program but the router needs a key"
+            )
+
+
+def _router_is_elsewhere(content: Mapping[str, Any]) -> bool:
+    """Whether a configuration has keys to reach a router with, and no router's."""
+
+    def has_key(section: str) -> bool:
+        table = content.get(section)
+        return isinstance(table, Mapping) and table.get("key") is not None
+
+    return not has_key("router") and (has_key("listener") or has_key("control"))
+
+
+Section = TypeVar("Section", bound=_Section)
+
+
+def _in(folder: Path, section: Section, *keys: str) -> Section:
+    """The section with the paths of those keys absolute."""
+    return section.model_copy(update={key: folder / path for key in keys if (path := getattr(section, key))})
+
+
+def file_of(path: Path | None = None) -> Path:
+    """The configuration's file: that one, else the one that the environment names, else the default."""
+    return path or Path(os.environ.get(_FILE_VARIABLE, DEFAULT_FILE))
 
 
 def load(path: Path | None = None) -> Settings:
     """Read and validate the configuration. Raises SettingsError with everything that is wrong with it."""
-    file = path or Path(os.environ.get(_FILE_VARIABLE, DEFAULT_FILE))
+    file = file_of(path)
     try:
         content: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -298,7 +432,7 @@ def _origin(place: Place, overridden: Mapping[Place, str], file: Path) -> str:
 
 def _check_socket_paths(settings: Settings) -> None:
     for name in ENDPOINTS:
-        path = settings.endpoint(name).removeprefix("ipc://")
+        path = settings.bound(name).removeprefix("ipc://")
         if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
             raise SettingsError(
                 f"run_dir = {str(settings.run_dir)!r}: the socket path {path} is longer than {_MAX_SOCKET_PATH} bytes; "

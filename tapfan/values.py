@@ -5,6 +5,7 @@ Each function gives the value to use, or raises ValueError, saying what is valid
 
 import ipaddress
 import math
+import re
 import reprlib
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,9 @@ MAX_TTL_S = 31 * 86_400
 ALL_INTERFACES = "any"  # as tcpdump calls them; also those that come later
 _MAX_INTERFACE_NAME = 15
 _INTERFACES_VALID = f'the name of an interface, such as "eth0", a list of them, or {ALL_INTERFACES!r}'
-_ZMQ_VALID = (
-    "must be ipc:///path or tcp://127.0.0.1:port; other hosts need encryption, which this version does not have yet"
-)
+_ZMQ_VALID = "must be ipc:///path or tcp://host:port, such as tcp://127.0.0.1:7201 or tcp://router.example:7201"
+_EVERY_ADDRESS = "*"  # as ZeroMQ writes it
+_HOST_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 
 def weight(value: Any) -> float:
@@ -76,6 +77,13 @@ def folder(value: Any) -> Path:
     return Path(value)
 
 
+def key_file(value: Any) -> Path:
+    """The path of a file that holds a key."""
+    if not isinstance(value, str | Path) or not str(value):
+        raise ValueError("must be the path of a key file, as `tapfan keys make` makes them")
+    return Path(value)
+
+
 def listen_endpoint(value: Any) -> Endpoint:
     """An IP address and a port, or every port."""
     if isinstance(value, Endpoint):
@@ -95,19 +103,56 @@ def redis_url(value: Any) -> str:
 
 
 def zmq_endpoint(value: Any) -> str:
-    """A ZeroMQ endpoint on this host."""
+    """A ZeroMQ endpoint: on this host, or, as TCP, on any."""
     try:
         parts = urlsplit(value)
         if parts.scheme == "ipc":
             valid = parts.path.startswith("/") and not parts.netloc
         else:
-            loopback = ipaddress.ip_address(parts.hostname or "").is_loopback
-            valid = parts.scheme == "tcp" and loopback and bool(parts.port) and not parts.path and "@" not in value
+            rest = parts.path or parts.query or parts.fragment
+            valid = parts.scheme == "tcp" and bool(parts.port) and not rest and "@" not in value
+            valid = valid and (_ip(value) is not None or zmq_host(value) == _EVERY_ADDRESS or _is_name(zmq_host(value)))
     except (ValueError, AttributeError, TypeError):
         valid = False
     if not valid:
         raise ValueError(_ZMQ_VALID)
     return str(value)
+
+
+def zmq_host(endpoint: str) -> str:
+    """The host of a valid TCP endpoint, without brackets."""
+    return urlsplit(endpoint).hostname or ""
+
+
+def is_local(endpoint: str) -> bool:
+    """Whether nothing but programs of this host gets to that ZeroMQ endpoint: it is ipc, or TCP on loopback."""
+    if endpoint.startswith("tcp://"):
+        address = _ip(endpoint)
+        return address is not None and address.is_loopback
+    return endpoint.startswith(("ipc://", "inproc://"))
+
+
+def is_every_address(endpoint: str) -> bool:
+    """Whether that ZeroMQ endpoint stands for all addresses of this host: good for binding, not for connecting."""
+    address = _ip(endpoint)
+    return zmq_host(endpoint) == _EVERY_ADDRESS or (address is not None and address.is_unspecified)
+
+
+def is_host_name(endpoint: str) -> bool:
+    """Whether that ZeroMQ endpoint is TCP on a host with a name: good for connecting, not for binding."""
+    return endpoint.startswith("tcp://") and _ip(endpoint) is None and zmq_host(endpoint) != _EVERY_ADDRESS
+
+
+def _ip(endpoint: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(zmq_host(endpoint))
+    except ValueError:
+        return None
+
+
+def _is_name(host: str) -> bool:
+    labels = host.removesuffix(".").split(".")
+    return len(host) <= 253 and all(map(_HOST_LABEL.fullmatch, labels)) and not labels[-1].isdigit()
 
 
 def shown(value: Any) -> str:

@@ -18,7 +18,7 @@ _PAUSE_S = 0.2
 def missing(settings: Settings) -> list[str]:
     """The supervisor's names of the programs that are not yet ready."""
     try:
-        with ControlClient(settings.endpoint("control"), _PAUSE_S) as client:
+        with ControlClient.of(settings, _PAUSE_S) as client:
             status = client.status()
     except ControlTimeoutError:
         return ["router"]
@@ -34,6 +34,12 @@ def hints(settings: Settings) -> str:
         f"{writer.name}={other.weight:.15g}"
         for writer, other in zip(settings.writers, reversed(settings.writers), strict=True)
     )
+    drain = ""
+    if len(settings.writers) > 1:  # the last one would have to be forced
+        drain = (
+            f"  tapfan drain {settings.writers[0].name} --wait".ljust(40)
+            + "# takes it out; `tapfan ready` is the way back\n"
+        )
     single = next((writer for writer in settings.writers if settings.layout_of(writer) == "record"), None)
     scan = "" if single is None else f"  {_redis_cli()} -u {single.redacted} --scan --pattern 'tcp:*'\n"
     return f"""
@@ -45,7 +51,9 @@ tapfan runs: packets to {endpoint} are stored for {durations.text(settings.ttl)}
   tapfan query --last 1m                # the records of the last minute
   tapfan top                            # who had most packets
   tapfan follow                         # records as they are stored
+  tapfan watch                          # all of it live, with keys to steer; q quits
   tapfan weights {weights}              # changes the split, live
+{drain}  tapfan undo; tapfan history           # takes the last change back; who changed what
   tapfan ttl 10m                        # how long the records to come live
 {scan}
 Ctrl-C here stops everything, in order, with nothing lost.
@@ -56,10 +64,10 @@ def _redis_cli() -> str | Path:
     return "redis-cli" if shutil.which("redis-cli") else find_client() or "redis-cli"
 
 
-def _telling_line(log: Path) -> str:
-    """The last warning or error of a log, else its last line."""
+def telling_line(log: Path, begin: int = 0) -> str:
+    """The last warning or error of a log, else its last line; of what is in it from that byte on."""
     try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = log.read_bytes()[begin:].decode(errors="replace").splitlines()
     except OSError:
         lines = []
     told = [line for line in lines if "level=error" in line or "level=warning" in line]
@@ -77,7 +85,7 @@ def main() -> int:
         return 0
     for name in absent:
         log = settings.run_dir / f"{name}.log"
-        print(f"{name} is not ready; {log} says:\n  {_telling_line(log)}", file=sys.stderr)  # noqa: T201
+        print(f"{name} is not ready; {log} says:\n  {telling_line(log)}", file=sys.stderr)  # noqa: T201
     return EXIT_FAILED
 
 

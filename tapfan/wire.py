@@ -1,21 +1,30 @@
-"""A batch as one msgpack map, as it travels from listener to router and, with a number, on to a writer.
+"""A batch as one msgpack map, as it travels from listener to router; and shares of batches, on to a writer.
 
-The map: {"kind": "batch" | "share", "version": 1, "stream", "first", "count"} and each column of
-`tapfan.batch.COLUMNS` as [base, width, data], which `tapfan.columns` describes. A share also has "router", the epoch
-of the router that sent it, "number", its place in the row of that router's shares to that writer, and "ttl", how many
-ms its records live from their capture on. What arrives is validated before a column is looked at.
+A batch: {"kind": "batch", "version": 1, "stream", "first", "count"} and each column of `tapfan.batch.COLUMNS` as
+[base, width, data], which `tapfan.columns` describes.
+
+Shares: {"kind": "shares", "version": 1, "router", "number", "parts"}: "router" is the epoch of the router that sent
+them, "number" the place of the first in the row of that router's shares to that writer, and the others follow it. Each
+of the 1 to MAX_PARTS parts is one share, a contiguous slice of a batch: [[stream, ttl, base, width, base, width, …],
+first, count, data]. `ttl` is how many ms its records live from their capture on; base and width are those of each of
+COLUMNS, and `data` is the data of all of them in that order, one after the other. So what the shares of a batch have in
+common is in one place, and packed once.
+
+What arrives is validated before a column is looked at, and a message with one bad part is refused whole.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate, repeat
 from typing import Any
 
 import msgpack
 
 from tapfan.batch import COLUMNS, Batch, Records
 from tapfan.columns import (
+    ADDRESS_BYTES,
     PackedColumn,
     check_addresses,
     check_numbers,
@@ -30,6 +39,10 @@ from tapfan.values import shown
 VERSION = 1
 MAX_RECORDS = 65_536  # of one batch; four bytes of its sequence numbers, and 3 MiB on the wire
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024  # what is longer is not unpacked
+MAX_PARTS = 4096  # shares of one message
+MAX_NUMBER = 2**63  # no share has it
+_PART_NAMES = ("common", "first", "count", "data")
+_COMMON_ITEMS = 2 + 2 * len(COLUMNS)
 MAX_SEQUENCE = 2**48  # twelve hexadecimal digits in a key: nine years at a million records a second
 MAX_TTL_MS = 2**40
 MAX_TIMESTAMP_NS = 10**19  # 19 digits, as the keys have room for: the year 2286
@@ -48,7 +61,7 @@ def unpack(message: bytes) -> dict[str, Any]:
         content = msgpack.unpackb(message)
     except (ValueError, msgpack.UnpackException, RecursionError) as error:
         raise WireError(f"not msgpack: {type(error).__name__}") from error
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+    if not isinstance(content, dict) or {*map(type, content)} - {str}:
         raise WireError("not a map with text keys")
     return content
 
@@ -57,14 +70,14 @@ def unpack(message: bytes) -> dict[str, Any]:
 class PackedBatch:
     """A batch whose columns are packed; it can be split, and sent on, as it is.
 
-    `ttl_ms`: how long its records live, from their capture on; None until the router has said so.
+    `ttl_ms`: how long its records live, from their capture on; 0 until the router has said so.
     """
 
     stream: str
     first: int
     count: int
     columns: dict[str, PackedColumn]
-    ttl_ms: int | None = None
+    ttl_ms: int = 0
 
     def __len__(self) -> int:
         return self.count
@@ -119,33 +132,97 @@ def packable(columns: Mapping[str, PackedColumn]) -> dict[str, tuple[int | bytes
 
 def batch_message(batch: PackedBatch) -> bytes:
     """The batch as a message to the router."""
-    return _message({"kind": "batch"}, batch)
+    head = {"kind": "batch", "version": VERSION, "stream": batch.stream, "first": batch.first, "count": batch.count}
+    return _packed(head | packable(batch.columns))
 
 
-def share_message(router: str, number: int, share: PackedBatch) -> bytes:
-    """The share, whose `ttl_ms` is known, as a message to a writer, with the router's epoch and the share's number."""
-    return _message({"kind": "share", "router": router, "number": number, "ttl": share.ttl_ms}, share)
+def share_parts(batch: PackedBatch, counts: Sequence[int]) -> list[bytes]:
+    """The batch, whose `ttl_ms` is known, cut into contiguous shares of so many records, each > 0; each as a part.
+
+    With many writers this is most of what the router does.
+    """
+    stops = list(accumulate(counts))
+    starts = [0, *stops[:-1]]
+    columns = [column for column in batch.columns.values() if column.width]
+    cuts = [
+        [column.data[start * column.width : stop * column.width] for start, stop in zip(starts, stops, strict=True)]
+        for column in columns
+    ]
+    firsts = [(batch.first + start).to_bytes(8) for start in starts]
+    record_bytes = sum(column.width for column in columns)
+    sizes = {count: b"\xce%b\xc6%b" % (count.to_bytes(4), (count * record_bytes).to_bytes(4)) for count in set(counts)}
+    common: list[object] = [batch.stream, batch.ttl_ms]
+    for column in batch.columns.values():
+        common += column.base, column.width
+    head = b"\x94" + _packed(common) + b"\xcf"
+    return list(map(b"".join, zip(repeat(head), firsts, map(sizes.__getitem__, counts), *cuts, strict=False)))
 
 
-def share_head(content: dict[str, Any]) -> tuple[str, int, int]:
-    """Of a share: the router's epoch, its number, and its records' time to live in ms. Raises WireError."""
-    router = content.get("router")
+def shares_message(router: str, number: int, parts: Sequence[bytes]) -> bytes:
+    """Shares, the first of which has the number, as a message to a writer, with the router's epoch."""
+    head = _packed({"kind": "shares", "version": VERSION, "router": router, "number": number, "parts": []})
+    return b"".join((head[:-1], b"\xdd", len(parts).to_bytes(4), *parts))
+
+
+def read_shares(content: dict[str, Any]) -> tuple[str, int, list[PackedBatch]]:
+    """The router's epoch, the number of the first share, and all shares, each with its `ttl_ms`. Raises WireError."""
+    _check_version(content)
+    router, parts = content.get("router"), content.get("parts")
     if not isinstance(router, str):
         raise WireError(f"router {shown(router)} is not text")
-    return router, _integer(content, "number", 0, 2**63), _integer(content, "ttl", 1, MAX_TTL_MS)
+    if not isinstance(parts, list) or not 0 < len(parts) <= MAX_PARTS:
+        raise WireError(f"parts {shown(parts)} are not 1 to {MAX_PARTS} shares")
+    number = _integer(content, "number", 0, MAX_NUMBER - len(parts) + 1)
+    return router, number, [_part(part) for part in parts]
+
+
+def read_part(part: bytes) -> PackedBatch:
+    """A share, of a part that was packed here."""
+    return _part(msgpack.unpackb(part))
+
+
+def _part(part: Any) -> PackedBatch:
+    if not isinstance(part, list) or len(part) != len(_PART_NAMES):
+        raise WireError(f"part {shown(part)} is not [common, first, count, data]")
+    content = dict(zip(_PART_NAMES, part, strict=True))
+    common, data = content["common"], content["data"]
+    if not isinstance(common, list) or len(common) != _COMMON_ITEMS:
+        raise WireError(f"common {shown(common)} is not [stream, ttl, base, width…]")
+    if not isinstance(data, bytes):
+        raise WireError(f"data {shown(data)} is not bytes")
+    content["stream"], content["ttl"] = common[:2]
+    stream, first, count = _identity(content)
+    ttl_ms = _integer(content, "ttl", 1, MAX_TTL_MS)
+    left = memoryview(data)
+    columns = {}
+    for name, base, width in zip(COLUMNS, common[2::2], common[3::2], strict=True):
+        size = count * width if type(width) is int and 0 <= width <= ADDRESS_BYTES else 0
+        columns[name] = _checked(name, PackedColumn(base, width, left[:size]), count)
+        left = left[size:]
+    if left:
+        raise WireError(f"data: {len(left)} bytes more than those of {count} records")
+    return PackedBatch(stream, first, count, columns, ttl_ms)
 
 
 def read_batch(content: dict[str, Any]) -> PackedBatch:
     """The batch of an unpacked map, validated: what is unpacked later is sound. Raises WireError."""
+    _check_version(content)
+    stream, first, count = _identity(content)
+    return PackedBatch(stream, first, count, read_columns(content, count))
+
+
+def _check_version(content: dict[str, Any]) -> None:
     if type(content.get("version")) is not int or content["version"] != VERSION:
         raise WireError(f"version {shown(content.get('version'))}, not {VERSION}")
+
+
+def _identity(content: dict[str, Any]) -> tuple[str, int, int]:
+    """The stream, the sequence number of the first record, and how many records."""
     stream = content.get("stream")
     if not isinstance(stream, str) or not STREAM_FORM.fullmatch(stream):
         raise WireError(f"stream {shown(stream)} is not a name and eight hexadecimal digits")
     count = _integer(content, "count", 1, MAX_RECORDS + 1)
-    first = _integer(content, "first", 0, MAX_SEQUENCE - count)
-    ttl_ms = _integer(content, "ttl", 1, MAX_TTL_MS) if "ttl" in content else None
-    return PackedBatch(stream, first, count, read_columns(content, count), ttl_ms)
+    return stream, _integer(content, "first", 0, MAX_SEQUENCE - count), count
 
 
 def read_columns(content: dict[str, Any], count: int) -> dict[str, PackedColumn]:
@@ -157,7 +234,10 @@ def _column(content: dict[str, Any], name: str, count: int) -> PackedColumn:
     value = content.get(name)
     if not isinstance(value, list) or len(value) != 3 or not isinstance(value[2], bytes):
         raise WireError(f"column {name} is not [base, width, data]")
-    column = PackedColumn(*value)
+    return _checked(name, PackedColumn(*value), count)
+
+
+def _checked(name: str, column: PackedColumn, count: int) -> PackedColumn:
     dtype, items = COLUMNS[name]
     try:
         if items == 1:
@@ -169,9 +249,8 @@ def _column(content: dict[str, Any], name: str, count: int) -> PackedColumn:
     return column
 
 
-def _message(head: dict[str, Any], batch: PackedBatch) -> bytes:
-    head |= {"version": VERSION, "stream": batch.stream, "first": batch.first, "count": batch.count}
-    packed: bytes = msgpack.packb(head | packable(batch.columns))
+def _packed(value: object) -> bytes:
+    packed: bytes = msgpack.packb(value)
     return packed
 
 

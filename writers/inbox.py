@@ -1,10 +1,14 @@
 """Which shares a writer takes: those of one router's epoch, each number once, in order (see `tapfan.messages`).
 
-That a share is stored is said at once, and again after each mark until the router's base shows that it knows: the
-saying may have been lost with a connection, and the router would wait for that share for ever.
+That shares are stored is said soon, and again after each mark until the router's base shows that it knows: the saying
+may have been lost with a connection, and the router would wait for those shares for ever.
 """
 
+from collections.abc import Sequence
+
 from tapfan.messages import Mark, Stored
+from tapfan.wire import MAX_PARTS
+from writers.storing import StoredShare
 
 
 class Inbox:
@@ -24,18 +28,42 @@ class Inbox:
             self.router, self.expected = mark.router, mark.base
         # What was stored by an earlier start of ours, and is known only now, is not sent again.
         self.expected = max(self.expected, mark.base)
-        self.unconfirmed = [stored for stored in self.unconfirmed if not changed and stored.number >= mark.base]
+        self.unconfirmed = [stored for stored in self.unconfirmed if not changed and stored.end > mark.base]
         self.mark, self.sent = mark.number, mark.sent
         return changed
 
-    def take_share(self, router: str, number: int) -> bool:
-        """True for the share that is expected; others come again, or came already."""
-        if router != self.router or number != self.expected:
-            return False
-        self.expected += 1
-        return True
+    def take_shares(self, router: str, number: int, count: int) -> range:
+        """Of so many shares from this number on, those to take, in order; others came already, or come again."""
+        end = number + count
+        if router != self.router or not number <= self.expected < end:
+            return range(0)
+        taken = range(self.expected, end)
+        self.expected = end
+        return taken
 
     def add_stored(self, stored: Stored) -> None:
-        """A share of this router is stored; of another router's nobody asks any more."""
+        """Shares of this router are stored; of another router's nobody asks any more."""
         if stored.router == self.router:
             self.unconfirmed.append(stored)
+
+
+def stored_messages(name: str, shares: Sequence[StoredShare]) -> list[Stored]:
+    """What the writer of that name says of shares that are stored: one message for those that follow each other."""
+    runs: list[list[StoredShare]] = []
+    for share in shares:
+        run = runs[-1] if runs else []
+        if run and len(run) < MAX_PARTS and (share.router, share.number) == (run[-1].router, run[-1].number + 1):
+            run.append(share)
+        else:
+            runs.append([share])
+    return [
+        Stored(
+            name=name,
+            router=run[0].router,
+            number=run[0].number,
+            shares=len(run),
+            stored=sum(share.stored for share in run),
+            expired=[share.expired for share in run] if any(share.expired for share in run) else [],
+        )
+        for run in runs
+    ]

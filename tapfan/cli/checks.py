@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import redis
 
 from tapfan import durations, interfaces, offloads, redis_warnings
+from tapfan.cli.keychecks import see_keys
 from tapfan.control import ControlClient, ControlError, ControlTimeoutError
 from tapfan.offloads import Offloads
 from tapfan.program import CannotRunError
@@ -53,16 +54,21 @@ def check(settings: Settings) -> dict[str, Any]:
     problems: list[str] = []
     merging: dict[str, Offloads] = {}
     total = sum(writer.weight for writer in settings.writers)
-    processes = [
-        {"command": "python -m listener", "does": _listening(settings.listener, merging, notes, problems)},
-        {"command": "python -m router", "does": f"splits by weight; control at {settings.endpoint('control')}"},
-    ]
+    processes = []
+    if settings.listener.key is not None or not settings.router_is_elsewhere:
+        does = _listening(settings.listener, merging, notes, problems)
+        processes.append({"command": "python -m listener", "does": does})
+    if not settings.router_is_elsewhere:
+        does = f"splits by weight; control at {settings.endpoint('control')}"
+        processes.append({"command": "python -m router", "does": does})
     if settings.user is not None and os.geteuid() not in (0, pwd.getpwnam(settings.user).pw_uid):
         notes.append(f"user = {settings.user!r}: to be started by root or by that user")
+    see_keys(settings, notes, problems)
     _see_disk(settings.run_dir, settings.listener.spool_bytes, notes)
     projections = _projections(settings)
     for writer in settings.writers:
-        does = f"stores {writer.weight / total:.1%} in {writer.redacted}, for {durations.text(settings.ttl)}"
+        part = "its part" if settings.router_is_elsewhere else f"{writer.weight / total:.1%}"
+        does = f"stores {part} in {writer.redacted}, for {durations.text(settings.ttl)}"
         processes.append({"command": f"python -m writers {writer.name}", "does": does})
         states = _see_redis(writer, notes, problems)
         projection = projections.get(writer.name)
@@ -248,7 +254,7 @@ def _projections(settings: Settings) -> dict[str, Mapping[str, Any] | None]:
     try:
         if endpoint.startswith("ipc://") and not Path(endpoint.removeprefix("ipc://")).exists():
             return {}  # at once, as none has run here
-        with ControlClient(endpoint, min(settings.control.timeout, _ROUTER_TIMEOUT_S)) as client:
+        with ControlClient.of(settings, min(settings.control.timeout, _ROUTER_TIMEOUT_S)) as client:
             return {name: writer["projection"] for name, writer in client.status()["writers"].items()}
     except (ControlError, ControlTimeoutError, CannotRunError, OSError):
         return {}

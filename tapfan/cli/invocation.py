@@ -67,6 +67,15 @@ def fail(message: str, code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
+@contextmanager
+def usage() -> Iterator[None]:
+    """What ends the command when an option is bad."""
+    try:
+        yield
+    except ValueError as error:
+        fail(str(error), EXIT_USAGE)
+
+
 def warn(message: str) -> None:
     """Say what the user should know though it does not end the command."""
     typer.echo(f"tapfan: warning: {message}", err=True)

@@ -20,12 +20,13 @@ from tapfan.cli.invocation import (
     fail,
     printable,
     settings_of,
+    usage,
     warn,
     write,
 )
 from tapfan.cli.lacking import lacking, skipped
 from tapfan.cli.moments import Window
-from tapfan.program import EXIT_FAILED, EXIT_USAGE
+from tapfan.program import EXIT_FAILED
 from tapfan.reader import Query, Reader, ReaderError
 from tapfan.settings import Settings
 
@@ -57,7 +58,7 @@ def query(
     The time is --last, or --since and --until; of those, the ones to which all other options apply.
     """
     settings = settings_of(config)
-    with _usage():
+    with usage():
         chosen = Filters.read(source, destination, port, flags)
         bounds = Window(last, since, until).bounds(time.time_ns())
         most = filters.count("--limit", limit)
@@ -96,7 +97,7 @@ def top(
     The time is --last, or --since and --until; of those, the packets to which all other options apply.
     """
     settings = settings_of(config)
-    with _usage():
+    with usage():
         chosen = Filters.read(source, destination, port, flags)
         window = Window(last, since, until)
         window.bounds(time.time_ns())
@@ -134,7 +135,7 @@ def follow(
 ) -> None:
     """Show records as they are stored, until Ctrl-C."""
     settings = settings_of(config)
-    with _usage():
+    with usage():
         chosen = Filters.read(source, destination, port, flags)
         text = output.writer(_form(form))
     with asked_to_stop() as stop, _reader(settings) as reader:
@@ -171,15 +172,6 @@ def _form(given: str | None) -> output.Form:
     if given is None:
         return "table" if sys.stdout.isatty() else "json"
     return filters.choice("--format", given, output.FORMS)
-
-
-@contextmanager
-def _usage() -> Iterator[None]:
-    """What ends the command when an option is bad."""
-    try:
-        yield
-    except ValueError as error:
-        fail(str(error), EXIT_USAGE)
 
 
 @contextmanager

@@ -1,101 +1,112 @@
-"""What the command shows to people."""
+"""What `tapfan status` and `tapfan check` show to people."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from tapfan import durations, redis_warnings
+from tapfan.cli import control_tables, entries
 from tapfan.cli.invocation import printable
+from tapfan.cli.showing import counted, percent, plain_table, print_whole, say, weight_text
 
 _LISTENER_REASONS = {
     "spooling": "more is not stored yet than its window holds, the rest waits in its spool on disk; see the writers",
     "absent": "reports no more; see `supervisorctl status`",
 }
-_UNLIMITED = 1000  # characters; more than any table of counts has
+_LEAVING = ("drain", "maint")
 
 
 def status(result: Mapping[str, Any], console: Console) -> None:
     """Writers, listeners, and the ledger."""
-    spans = next(iter(result["writers"].values()))["observed"]
-    writers = _table(
-        "writer", ">weight", ">config", ">share", *(f">{span}" for span in spans), ">stored", ">in flight", "health"
-    )
-    for name, writer in result["writers"].items():
-        writers.add_row(
-            name,
-            _weight(writer["weight"]),
-            _weight(writer["configured"]),
-            _percent(writer["share"]),
-            *(_percent(part) for part in writer["observed"].values()),
-            f"{writer['stored']:,}",
-            f"{writer['in_flight']:,}",
-            writer["health"],
-        )
-    _print_whole(writers, console)
-    for name, writer in result["writers"].items():
-        if writer["health"] != "up":
-            reason = writer["reason"] or "reports no more; see `supervisorctl status`"
-            _say(f"{name} ({writer['redis']}) is {writer['health']}: {reason}", console)
-    _say(f"ttl: records live {durations.text(result['ttl'])} from their capture on", console)
+    _print_writers(result["writers"], console)
+    if result["ramp"]:
+        say(f"{control_tables.ramp(result['ramp'])}; now {_effective(result['writers'])}", console)
+    say(f"ttl: records live {durations.text(result['ttl'])} from their capture on", console)
     _print_memory(result["writers"], console)
+    if result["changed"]:
+        say(f"last change: {entries.line(result['changed'])}", console)
     console.print()
-    columns = ("captured", "stored", "in_flight", "spooled", "lost", "kernel_drops")
-    titles = (">" + column.replace("_", "\n") for column in columns)  # in two lines, to fit into 80 columns
-    listeners = _table("listener", "source", *titles, "health")
-    for name, listener in result["listeners"].items():
-        counts = listener | {"lost": sum(listener["lost"].values())}
-        listeners.add_row(name, listener["source"], *(f"{counts[column]:,}" for column in columns), listener["health"])
     if result["listeners"]:
-        _print_whole(listeners, console)
-        for name, listener in result["listeners"].items():
-            if listener["packets"]["skipped"]:
-                _say(_skipped(name, listener["packets"]), console)
-            if listener["health"] in _LISTENER_REASONS:
-                _say(f"{name} is {listener['health']}: {_LISTENER_REASONS[listener['health']]}", console)
+        _print_listeners(result["listeners"], console)
     else:
         console.print("no listener has reported yet")
     console.print()
-    _say(_ledger(result["ledger"]), console)
+    say(_ledger(result["ledger"]), console)
     if result["ledger"]["lost"]:
         lost = {reason.replace("_", " "): count for reason, count in result["ledger"]["lost"].items()}
-        _say(f"lost: {_counts(lost)}", console)
+        say(f"lost: {counted(lost)}", console)
     if result["warnings"]:
-        _say(f"warnings of the router, in its log: {_counts(result['warnings'])}", console)
-
-
-def weights(result: Mapping[str, Any], console: Console) -> None:
-    """The weights in force, beside those of the configuration."""
-    table = _table("writer", ">weight", ">share", ">configured")
-    for name, weight in result["weights"].items():
-        table.add_row(name, _weight(weight), _percent(result["shares"][name]), _weight(result["configured"][name]))
-    console.print(table)
-    console.print(f"version {result['version']}")
-
-
-def ttl(result: Mapping[str, Any], console: Console) -> None:
-    """The time to live in force, beside that of the configuration."""
-    console.print(f"records live {durations.text(result['ttl'])}; configured: {durations.text(result['configured'])}")
+        say(f"warnings of the router, in its log: {counted(result['warnings'])}", console)
 
 
 def check(result: Mapping[str, Any], console: Console) -> None:
     """What would run."""
-    table = _table("process", "what it does")
+    processes = plain_table("process", "what it does")
     for process in result["processes"]:
-        table.add_row(*map(printable, (process["command"], process["does"])))
-    console.print(table)
+        processes.add_row(*map(printable, (process["command"], process["does"])))
+    console.print(processes)
     for note in result["notes"]:
-        _say(f"note: {note}", console)
+        say(f"note: {note}", console)
     for warning in result["warnings"]:
-        _say(f"warning: {warning}", console)
+        say(f"warning: {warning}", console)
     if not result["problems"]:
         console.print("the configuration is valid")
 
 
-def _say(text: str, console: Console) -> None:
-    """One line, however long; it may quote what a Redis said."""
-    console.print(printable(text), soft_wrap=True)
+def _print_writers(writers: Mapping[str, Any], console: Console) -> None:
+    spans = next(iter(writers.values()))["observed"]
+    # "in flight" is in two lines, to fit into 80 columns.
+    titles = (">weight", ">config", ">share", *(f">{span}" for span in spans), ">stored", ">in\nflight")
+    shown = plain_table("writer", *titles, "state", "health")
+    for name, writer in writers.items():
+        shown.add_row(
+            name,
+            weight_text(writer["weight"]),
+            weight_text(writer["configured"]),
+            percent(writer["share"]),
+            *(percent(part) for part in writer["observed"].values()),
+            f"{writer['stored']:,}",
+            f"{writer['in_flight']:,}",
+            writer["state"],
+            writer["health"],
+        )
+    print_whole(shown, console)
+    for name, writer in writers.items():
+        if writer["health"] != "up":
+            reason = writer["reason"] or "reports no more; see `supervisorctl status`"
+            say(f"{name} ({writer['redis']}) is {writer['health']}: {reason}", console)
+        if writer["state"] in _LEAVING:
+            say(f"{name} is in {writer['state']}: {_leaving(name, writer['in_flight'])}", console)
+        if writer["rampup_left"]:
+            told = f"gets as much as a weight of {weight_text(writer['effective'])} would"
+            say(f"{name} is coming back: it {told}, and all in {control_tables.left(writer['rampup_left'])}", console)
+
+
+def _leaving(name: str, in_flight: int) -> str:
+    if in_flight:
+        return f"no new records; {in_flight:,} are still in flight"
+    return f"no new records, and nothing in flight; `tapfan ready {name}` ends it"
+
+
+def _effective(writers: Mapping[str, Any]) -> str:
+    """What each writer's weight comes to at this moment."""
+    return ", ".join(f"{name} {weight_text(round(writer['effective'], 3))}" for name, writer in writers.items())
+
+
+def _print_listeners(listeners: Mapping[str, Any], console: Console) -> None:
+    columns = ("captured", "stored", "in_flight", "spooled", "lost", "kernel_drops")
+    titles = (">" + column.replace("_", "\n") for column in columns)  # in two lines, to fit into 80 columns
+    shown = plain_table("listener", "source", *titles, "health")
+    for name, listener in listeners.items():
+        numbers = listener | {"lost": sum(listener["lost"].values())}
+        shown.add_row(name, listener["source"], *(f"{numbers[column]:,}" for column in columns), listener["health"])
+    print_whole(shown, console)
+    for name, listener in listeners.items():
+        if listener["packets"]["skipped"]:
+            say(_skipped(name, listener["packets"]), console)
+        if listener["health"] in _LISTENER_REASONS:
+            say(f"{name} is {listener['health']}: {_LISTENER_REASONS[listener['health']]}", console)
 
 
 def _print_memory(writers: Mapping[str, Any], console: Console) -> None:
@@ -103,30 +114,16 @@ def _print_memory(writers: Mapping[str, Any], console: Console) -> None:
     projections = {name: writer["projection"] for name, writer in writers.items() if writer["projection"]}
     if projections:
         needs = ", ".join(f"{name} {redis_warnings.need(projection)}" for name, projection in projections.items())
-        _say(f"memory: {needs}", console)
+        say(f"memory: {needs}", console)
     for name, writer in writers.items():
         for text in writer["warnings"]:
-            _say(f"warning: {name} ({writer['redis']}): {text}", console)
+            say(f"warning: {name} ({writer['redis']}): {text}", console)
 
 
 def _skipped(name: str, packets: Mapping[str, Any]) -> str:
     """What of the packets that a listener's process saw gave no record."""
     skipped = {reason.replace("_", " "): count for reason, count in packets["skipped"].items()}
-    return f"{name} saw {packets['seen']:,} packets, and skipped {sum(skipped.values()):,} of them: {_counts(skipped)}"
-
-
-def _table(*columns: str) -> Table:
-    """A table without lines, as `docker ps` prints it; columns that begin with ">" are aligned to the right."""
-    table = Table(box=None, pad_edge=False, collapse_padding=True)
-    for column in columns:
-        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
-    return table
-
-
-def _print_whole(table: Table, console: Console) -> None:
-    """Print the table as wide as it is: a terminal too narrow breaks its lines, but no count is ever cut."""
-    table.width = console.measure(table, options=console.options.update_width(_UNLIMITED)).maximum
-    console.print(table, soft_wrap=True)
+    return f"{name} saw {packets['seen']:,} packets, and skipped {sum(skipped.values()):,} of them: {counted(skipped)}"
 
 
 def _ledger(ledger: Mapping[str, Any]) -> str:
@@ -135,15 +132,3 @@ def _ledger(ledger: Mapping[str, Any]) -> str:
     ]
     verdict = "balanced" if ledger["balanced"] else "NOT BALANCED"
     return f"ledger: {ledger['captured']:,} captured = {' + '.join(parts)} ({verdict})"
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{what} {count:,}" for what, count in counts.items())
-
-
-def _weight(weight: float) -> str:
-    return f"{weight:.15g}"
-
-
-def _percent(part: float | None) -> str:
-    return "-" if part is None else f"{part:.1%}"

@@ -5,16 +5,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from tapfan.cli import ranking
+from tapfan.cli.consoles import PERIOD_S, console, has_screen, write_block
 from tapfan.cli.invocation import handling, printable, write
 from tapfan.cli.lacking import lacking
 from tapfan.reader import By, Query, Reader, ReaderError
-
-_PERIOD_S = 2.0
 
 
 def watch(reader: Reader, query: Callable[[], Query], by: By, most: int, window: str) -> None:
@@ -22,21 +20,21 @@ def watch(reader: Reader, query: Callable[[], Query], by: By, most: int, window:
 
     `query`: the query as of now. Raises ReaderError when no Redis answers at the first time; later ones are shown.
     """
-    console = Console(markup=False, emoji=False, highlight=False)
+    shown = console()
     lines: list[str] = []
     with suppress(KeyboardInterrupt), handling(signal.SIGTERM, signal.default_int_handler):
-        if console.is_terminal and not console.is_dumb_terminal:
-            with Live(console=console, screen=True, auto_refresh=False) as live:
+        if has_screen(shown):
+            with Live(console=shown, screen=True, auto_refresh=False) as live:
                 for lines in _screens(reader, query, by, most, window):
                     live.update(Text("\n".join(lines), overflow="fold"), refresh=True)
         else:
             for screen in _screens(reader, query, by, most, window):
-                write("\n".join((*screen, "", "")))
+                write_block(screen)
     write("".join(f"{line}\n" for line in lines))  # what was on that screen, which is gone
 
 
 def _screens(reader: Reader, query: Callable[[], Query], by: By, most: int, window: str) -> Iterator[list[str]]:
-    """The lines to show, every _PERIOD_S, and less often where reading takes long; the most important ones first."""
+    """The lines to show, every PERIOD_S, and less often where reading takes long; the most important ones first."""
     has_begun = False
     while True:
         begun = time.monotonic()
@@ -51,4 +49,4 @@ def _screens(reader: Reader, query: Callable[[], Query], by: By, most: int, wind
         has_begun = True
         yield [time.strftime("%H:%M:%S"), *shown]
         took_s = time.monotonic() - begun
-        time.sleep(max(_PERIOD_S - took_s, took_s))
+        time.sleep(max(PERIOD_S - took_s, took_s))

@@ -91,7 +91,7 @@ class Following:
         for writer in self._writers:
             writer.begun.wait()
         if not any(writer.followed for writer in self._writers):
-            raise ReaderError(f"no Redis can be read: {self._report.reasons}")
+            raise ReaderError(f"no Redis can be read: {self._report.reasons or 'the configuration has no writers'}")
 
     def take(self, timeout_s: float) -> list[Found]:
         """What has come in; waits so long for the first, and for no other."""

@@ -24,7 +24,7 @@ def find_nodes(writers: Sequence[WriterSettings], timeout_s: float, report: Repo
     for writer in writers:
         found += nodes_or_report(writer, timeout_s, report) or ()
     if not found:
-        raise ReaderError(f"no Redis can be read: {report.reasons}")
+        raise ReaderError(f"no Redis can be read: {report.reasons or 'the configuration has no writers'}")
     return found
 
 

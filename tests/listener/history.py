@@ -4,7 +4,7 @@ Messages go one way in `there`, the other way in `back`; a listener that is star
 """
 
 import sqlite3
-from collections import deque
+from collections import defaultdict, deque
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,15 +12,14 @@ from pathlib import Path
 from listener.entry import Entry
 from listener.outbox import Limits, Outbox
 from listener.spool import Spool
-from router.health import Health
-from router.house import House, Listener, Writer
-from router.lanes import Lane
+from router.house import House, Rules
+from router.intent import Intent, Member
 from router.ledger import LedgerFile
-from router.weights import Weights
+from router.listeners import Listener
 from tapfan.logs import Logger
 from tapfan.losses import Reason
 from tapfan.messages import Acknowledgement, Gap, ListenerReport, Stored, read_message
-from tapfan.wire import read_batch, share_head, unpack
+from tapfan.wire import PackedBatch, read_batch, read_shares, unpack
 from tests.listener.outgoing import NO_PACKETS, piece, some_records
 
 Identity = tuple[str, int]  # of a record: stream and sequence number
@@ -46,8 +45,9 @@ class Router:
     def __init__(self, epoch: int, ledger: LedgerFile, records: Records, ttl_ms: int) -> None:
         self._records = records
         self._epoch = f"{epoch:08x}"
-        writers = {name: Writer("", Lane(self._epoch), Health(2, 3)) for name in "ab"}
-        self.house = House(Weights({"a": 30, "b": 70}), writers, ttl_ms)
+        self._waiting: defaultdict[str, deque[tuple[int, PackedBatch]]] = defaultdict(deque)  # by writer, with numbers
+        members = {name: Member("", weight, weight) for name, weight in (("a", 30.0), ("b", 70.0))}
+        self.house = House(Intent(1, ttl_ms, members), ttl_ms, self._epoch, Rules(2, 3))
         self.ledger = ledger
         ledger.restore(self.house)
 
@@ -76,23 +76,24 @@ class Router:
         """The writers store the next shares; gives whom to tell."""
         told = []
         for name, writer in self.house.writers.items():
-            for _ in range(shares):
-                message = writer.lane.next_unsent()
-                if message is None:
-                    break
+            waiting = self._waiting[name]
+            while (message := writer.lane.next_unsent()) is not None:
                 writer.lane.mark_sent()
-                told.append(self._store(name, message))
-        return [listener for listener in told if listener]
+                _, first, parts = read_shares(unpack(message))
+                waiting += enumerate(parts, first)
+            for _ in range(min(shares, len(waiting))):
+                told += self._store(name, *waiting.popleft())
+        return told
 
-    def _store(self, name: str, message: bytes) -> Listener | None:
-        content = unpack(message)
-        batch = read_batch(content).unpacked()
-        for number, timestamp in enumerate(batch.records.timestamp.tolist(), batch.first):
-            assert self._records.captured[batch.stream, number] == timestamp
-            self._records.stored.add((batch.stream, number))
-        _, number, _ = share_head(content)
+    def _store(self, name: str, number: int, share: PackedBatch) -> list[Listener]:
+        batch = share.unpacked()
+        for sequence, timestamp in enumerate(batch.records.timestamp.tolist(), batch.first):
+            assert self._records.captured[batch.stream, sequence] == timestamp
+            self._records.stored.add((batch.stream, sequence))
         expired = int(number % 3 == 0)
-        stored = Stored(name=name, router=self._epoch, number=number, stored=len(batch) - expired, expired=expired)
+        stored = Stored(
+            name=name, router=self._epoch, number=number, shares=1, stored=len(batch) - expired, expired=[expired]
+        )
         return self.house.take_stored(stored, 0.0)
 
 

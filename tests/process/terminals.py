@@ -11,6 +11,8 @@ import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+import pyte
+
 from tests.process.running import DEADLINE_S, ROOT
 
 _PAUSE_S = 0.1
@@ -22,8 +24,11 @@ class Terminal:
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], columns: int, lines: int = 24) -> None:
         self.output = ""
+        self._screen = pyte.Screen(columns, lines)
+        self._stream = pyte.Stream(self._screen)
+        self._fed = 0  # characters of the output that the screen has got
         self._master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        self._set_size(columns, lines)
         size = {"COLUMNS", "LINES"}
         self._process = subprocess.Popen(
             ["setsid", "--ctty", *command],
@@ -34,6 +39,26 @@ class Terminal:
             stderr=slave,
         )
         os.close(slave)
+
+    @property
+    def screen(self) -> list[str]:
+        """What a person sees now, line by line."""
+        self._stream.feed(self.output[self._fed :])
+        self._fed = len(self.output)
+        return [line.rstrip() for line in self._screen.display]
+
+    @property
+    def attributes(self) -> list[object]:
+        """How the terminal treats what is typed."""
+        return list(termios.tcgetattr(self._master))
+
+    def resize(self, columns: int, lines: int) -> None:
+        """Make the window as large; the command gets SIGWINCH."""
+        self._set_size(columns, lines)
+        self._screen.resize(lines, columns)
+
+    def _set_size(self, columns: int, lines: int) -> None:
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     @property
     def pid(self) -> int:

@@ -46,7 +46,7 @@ def test_weights_are_shown_and_set_as_one_vector(running: Programs) -> None:
     assert shown.returncode == 0
     assert "25.0%" in shown.stdout
     assert json.loads(running.command("weights", "--json").stdout)["version"] == 2
-    for refused in (["a=5", "c=1"], ["a=5", "b=nan"], ["a=0", "b=0"], ["a=5", "b=-1"], ["a"]):
+    for refused in (["a=5", "c=1"], ["a=5", "b=nan"], ["a=0", "b=0"], ["a=5", "b=-4"], ["a"]):
         failed = running.command("weights", *refused)
         assert failed.returncode == EXIT_USAGE
         assert failed.stderr.startswith("tapfan: ")

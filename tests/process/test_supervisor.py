@@ -41,15 +41,25 @@ class Supervised:
             "TAPFAN_WRITERS__B__REDIS": f"redis://127.0.0.1:{free_port()}/0",
             **overrides,
         }
-        self.process = subprocess.Popen(
-            [*under, "supervisord", "-n", "-c", "supervisord.conf"],
-            cwd=folder,
+        self._command = [*under, "supervisord", "-n", "-c", "supervisord.conf"]
+        self.process = self._start()
+        self.client = ControlClient(f"ipc://{folder}/run/control.ipc", 1.0)
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(
+            self._command,
+            cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        self.client = ControlClient(f"ipc://{folder}/run/control.ipc", 1.0)
+
+    def restart(self) -> None:
+        """Stop all of it, in order, and start it again."""
+        self.process.terminate()
+        self.process.wait(60)
+        self.process = self._start()
 
     def run(self, *command: str) -> str:
         """What a command prints there."""

@@ -7,8 +7,9 @@ from router.lanes import Lane
 from router.streams import OpenBatch, Stream
 from tapfan.messages import Mark, Stored, WriterReport
 from tests.router.housing import a_writer_report
-from tests.router.sharing import a_batch, read_share
-from writers.inbox import Inbox
+from tests.router.sharing import a_part, shares_in
+from writers.inbox import Inbox, stored_messages
+from writers.storing import StoredShare
 
 
 @dataclass
@@ -28,10 +29,11 @@ class WriterStart:
                 self.bases[message.router] = message.base
             self.wanted = message.router, message.base
             return self.inbox.unconfirmed
-        router, number, records = read_share(message)
-        if self.inbox.take_share(router, number):
+        found = shares_in(message)
+        router, first, _ = found[0]
+        for number in self.inbox.take_shares(router, first, len(found)):
             self.taken.setdefault(router, []).append(number)
-            self.waiting.append((router, number, records))
+            self.waiting.append(found[number - first])
         return []
 
     def report(self) -> WriterReport:
@@ -64,16 +66,16 @@ class Hop:
         self.end += count
 
     def _add(self, first: int, count: int) -> None:
-        self.lane.add(a_batch(first, count), Stream.begun(0, {}), OpenBatch(first, 1))
+        self.lane.add(a_part(first, count), count, Stream.begun(0, {}), OpenBatch(first, 1))
 
     def send(self, count: int) -> None:
-        """The router sends the next shares to a writer that it knows."""
+        """The router sends the next messages to a writer that it knows, each with all the shares that there are."""
         for _ in range(count if self.connected else 0):
             message = self.lane.next_unsent()
             if message is None:
                 return
             self.there.append(message)
-            self.sent.append(read_share(message)[1])
+            self.sent += [number for _, number, _ in shares_in(message)]
             self.lane.mark_sent()
 
     def write(self, count: int) -> None:
@@ -84,12 +86,14 @@ class Hop:
     def store(self, count: int) -> None:
         """The writer stores the next shares that it took, apart from those that nobody waits for any more."""
         writer = self.writers[-1]
+        done = []
         for _ in range(min(count, len(writer.waiting))):
             router, number, records = writer.waiting.popleft()
             if router != writer.wanted[0] or number < writer.wanted[1]:
                 continue
             self.in_redis += records
-            stored = Stored(name="a", router=router, number=number, stored=len(records), expired=0)
+            done.append(StoredShare(router, number, len(records), 0))
+        for stored in stored_messages("a", done):
             writer.inbox.add_stored(stored)
             self.back.append(stored)
 
@@ -117,9 +121,8 @@ class Hop:
                 self.lane.take_report(message)
 
     def _confirm(self, message: Stored) -> None:
-        kept = self.lane.take_stored(message)
-        if kept is not None:
-            assert self.unstored.pop(kept.batch.end) == kept.records == message.stored
+        for kept, expired in self.lane.take_stored(message):
+            assert (self.unstored.pop(kept.batch.end), expired) == (kept.records, 0)
 
     def turn(self, count: int) -> None:
         """Everybody does something, so that most sequences of steps get somewhere."""

@@ -2,24 +2,30 @@
 
 from typing import Any
 
-from router.health import Health
-from router.house import House, Writer
-from router.lanes import Lane
+from router.changes import apply
+from router.house import House, Rules
 from router.status import status
-from router.weights import Weights
 from tapfan.messages import ListenerReport, PacketCounts, Stored, WriterReport
-from tests.router.sharing import STREAM, read_share
+from tests.router import wanting
+from tests.router.sharing import STREAM, shares_in
+from tests.router.wanting import a_request, an_intent
 
 ROUTER = "0123abcd"
 RISE, FALL = 2, 3
-TTL_MS = 300_000
+TTL_MS = wanting.TTL_MS
 
 
 def a_house(**weights: float) -> House:
     """A router with these writers and weights; a: 30, b: 70 when none is given."""
-    weights = weights or {"a": 30, "b": 70}
-    writers = {name: Writer(f"redis://{name}:6379/0", Lane(ROUTER), Health(RISE, FALL)) for name in weights}
-    return House(Weights(weights), writers, TTL_MS)
+    return House(an_intent(**weights), TTL_MS, ROUTER, Rules(RISE, FALL))
+
+
+def change(house: House, command: str, now_s: float = 0.0, **arguments: Any) -> dict[str, Any]:
+    """Let a request be in force; gives what its client is told. Raises ControlError."""
+    intent, entry = apply(house.intent, house.history, a_request(command, now_s, **arguments), house.in_flight)
+    if entry is not None:
+        house.adopt(intent, [entry], now_s)
+    return house.view()
 
 
 def a_listener_report(stream: str = STREAM, kernel_drops: int = 0, **given_fields: Any) -> ListenerReport:
@@ -45,6 +51,8 @@ def a_writer_report(name: str = "a", healthy: bool = True, reason: str = "", **g
     """A writer's report: of one that has not found its router yet, if no fields say otherwise."""
     fields: dict[str, Any] = {
         "redis": "",
+        "weight": 1.0,
+        "rampup_s": 0.0,
         "round_trip_us": None,
         "used_memory": None,
         "max_memory": None,
@@ -57,8 +65,8 @@ def a_writer_report(name: str = "a", healthy: bool = True, reason: str = "", **g
 
 
 def stored(name: str, number: int, stored: int, expired: int = 0, router: str = ROUTER) -> Stored:
-    """What a writer says of a stored share."""
-    return Stored(name=name, router=router, number=number, stored=stored, expired=expired)
+    """What a writer says of one stored share."""
+    return Stored(name=name, router=router, number=number, shares=1, stored=stored, expired=[expired])
 
 
 def with_a_stream(**weights: float) -> House:
@@ -92,7 +100,7 @@ def shares_of(house: House, name: str) -> list[list[int]]:
     shares = []
     while (message := lane.next_unsent()) is not None:
         lane.mark_sent()
-        shares.append(read_share(message)[2])
+        shares += [records for _, _, records in shares_in(message)]
     return shares
 
 

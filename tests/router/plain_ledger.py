@@ -15,9 +15,9 @@ from router.house import House
 from router.ledger import LedgerFile
 from router.status import status
 from tapfan.losses import REASONS, Losses, Reason
-from tapfan.messages import Gap
-from tapfan.wire import read_batch, share_head, unpack
-from tests.router.housing import RISE, ROUTER, TTL_MS, a_house, a_listener_report, a_writer_report, stored
+from tapfan.messages import Gap, Stored
+from tapfan.wire import read_shares, unpack
+from tests.router.housing import RISE, ROUTER, TTL_MS, a_house, a_listener_report, a_writer_report, change, stored
 from tests.router.seen import Seen
 from tests.router.sharing import a_batch
 
@@ -202,33 +202,51 @@ class Model:
     # What writers do.
 
     def store(self, data: st.DataObject) -> None:
-        """A share is stored, of whatever writer, though some of its records may have expired."""
+        """Shares are stored that follow each other, of whatever writer, though some of their records may have expired.
+
+        Of some between the router may have known that already, or others have got them.
+        """
         if not self.on_the_way:
             return
-        key = data.draw(st.sampled_from(sorted(self.on_the_way)))
-        records = self.on_the_way.pop(key)
-        expired = data.draw(st.one_of(st.just(0), st.integers(0, len(records))))
-        seen = next(seen for seen in self.streams if seen.stream == records[0][0])
-        acknowledged = seen.acknowledged
-        seen.fates |= {at: "expired_at_writer" if n < expired else None for n, (_, at) in enumerate(records)}
-        self.stored_by[key[0]] += len(records) - expired
-        listener = self.house.take_stored(stored(*key, len(records) - expired, expired), self.now_s)
-        assert (listener is not None) == (seen.acknowledged > acknowledged)
-        assert listener is None or listener.report.stream == seen.stream
-        self.late.append((key, len(records)))
+        name, number = data.draw(st.sampled_from(sorted(self.on_the_way)))
+        end = data.draw(st.integers(number + 1, self.numbers[name]))
+        acknowledged = {seen.stream: seen.acknowledged for seen in self.streams}
+        expired, records_stored = [], 0
+        for key in ((name, number) for number in range(number, end)):
+            records = self.on_the_way.pop(key, [])
+            gone = data.draw(st.one_of(st.just(0), st.integers(0, len(records))))
+            for at, (stream, record) in enumerate(records):
+                seen = next(seen for seen in self.streams if seen.stream == stream)
+                seen.fates[record] = "expired_at_writer" if at < gone else None
+            expired.append(gone)
+            records_stored += len(records) - gone
+            if records:
+                self.late.append((key, len(records)))
+        self.stored_by[name] += records_stored
+        message = Stored(
+            name=name,
+            router=ROUTER,
+            number=number,
+            shares=end - number,
+            stored=records_stored,
+            expired=expired if any(expired) else [],
+        )
+        told = self.house.take_stored(message, self.now_s)
+        moved = [seen.stream for seen in self.streams if seen.acknowledged > acknowledged[seen.stream]]
+        assert sorted(listener.report.stream for listener in told) == sorted(moved)
 
     def store_late(self, data: st.DataObject) -> None:
         """A writer says again, or only when others have its shares, that it has stored one."""
         if self.late:
             key, records = data.draw(st.sampled_from(self.late))
-            assert self.house.take_stored(stored(*key, records), self.now_s) is None
+            assert self.house.take_stored(stored(*key, records), self.now_s) == []
 
     def wrong_stored(self, data: st.DataObject) -> None:
         """Of a writer that is not there, of a share that is not, or of another router's share."""
         number = data.draw(st.integers(0, 5))
-        assert self.house.take_stored(stored("nobody", number, 1), 0.0) is None
-        assert self.house.take_stored(stored("a", 10**6 + number, 1), 0.0) is None
-        assert self.house.take_stored(stored("a", number, 1, router="ffffffff"), 0.0) is None
+        assert self.house.take_stored(stored("nobody", number, 1), 0.0) == []
+        assert self.house.take_stored(stored("a", 10**6 + number, 1), 0.0) == []
+        assert self.house.take_stored(stored("a", number, 1, router="ffffffff"), 0.0) == []
 
     def writer(self, data: st.DataObject) -> None:
         """A writer reports that its Redis takes records or not; a new start of it has nothing yet."""
@@ -248,7 +266,7 @@ class Model:
     def everybody_is_up(self) -> None:
         """All writers can store, and may."""
         self.weights = dict.fromkeys("abc", 1)
-        self.house.change_weights({"weights": self.weights})
+        change(self.house, "weights", weights=self.weights)
         self._placed()
         for _ in range(RISE):
             for name in "abc":
@@ -268,7 +286,7 @@ class Model:
         """An operator changes the weights, so that one writer or another gets nothing."""
         weights = data.draw(st.lists(st.integers(0, 3), min_size=3, max_size=3).filter(any))
         self.weights = dict(zip("abc", weights, strict=True))
-        self.house.change_weights({"weights": self.weights})
+        change(self.house, "weights", weights=self.weights)
         self._placed()
 
     def _placed(self, came_in: Iterable[Record] = ()) -> dict[Key, list[Record]]:
@@ -306,11 +324,10 @@ class Model:
         for name, writer in self.house.writers.items():
             while (message := writer.lane.next_unsent()) is not None:
                 writer.lane.mark_sent()
-                content = unpack(message)
-                batch = read_batch(content)
-                assert batch.unpacked().records.timestamp.tolist() == list(range(batch.first, batch.end))
-                key = (name, share_head(content)[1])
-                sent[key] = [(batch.stream, record) for record in range(batch.first, batch.end)]
+                _, first, shares = read_shares(unpack(message))
+                for number, batch in enumerate(shares, first):
+                    assert batch.unpacked().records.timestamp.tolist() == list(range(batch.first, batch.end))
+                    sent[name, number] = [(batch.stream, record) for record in range(batch.first, batch.end)]
         return sent
 
     # What the router does.

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from tapfan.batch import COLUMNS, Batch, Records
-from tapfan.wire import PackedBatch, packed_batch, read_batch, share_head, unpack
+from tapfan.wire import PackedBatch, packed_batch, read_shares, share_parts, unpack
 
 STREAM = "local.00000001"
 
@@ -20,10 +20,19 @@ def a_batch(first: int, count: int, stream: str = STREAM) -> PackedBatch:
     return replace(packed_batch(Batch(stream, first, Records(**columns))), ttl_ms=300_000)
 
 
-def read_share(message: bytes) -> tuple[str, int, list[int]]:
-    """A share's router and number, and its records' sequence numbers, by identity and by content."""
-    content = unpack(message)
-    batch = read_batch(content).unpacked()
-    timestamps = batch.records.timestamp.tolist()
-    assert timestamps == list(range(batch.first, batch.end))
-    return *share_head(content)[:2], timestamps
+def a_part(first: int, count: int) -> bytes:
+    """The same as a share."""
+    (part,) = share_parts(a_batch(first, count), [count])
+    return part
+
+
+def shares_in(message: bytes) -> list[tuple[str, int, list[int]]]:
+    """Of each share the router, the number, and its records' sequence numbers, by identity and by content."""
+    router, first, shares = read_shares(unpack(message))
+    found = []
+    for number, share in enumerate(shares, first):
+        batch = share.unpacked()
+        timestamps = batch.records.timestamp.tolist()
+        assert timestamps == list(range(batch.first, batch.end))
+        found.append((router, number, timestamps))
+    return found

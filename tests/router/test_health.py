@@ -162,3 +162,12 @@ def test_who_reports_again_after_an_absence_is_down_until_it_has_passed_often_en
     health = _after(_after(Health(2, 3), ["passed"]), ["look"] * 10)
     assert _after(health, ["passed"]).text == "down"
     assert _after(health, ["passed"]).text == "up"
+
+
+def test_a_writer_that_is_new_counts_as_up_only_from_its_first_passed_report_on() -> None:
+    health = _after(Health(2, 3, up=False), ["look"])
+    assert (health.up, health.text) == (False, "absent")
+    assert (_after(health, ["failed", "look"]).up, health.text) == (False, "down")
+    assert not _after(health, ["passed"]).up
+    assert _after(health, ["passed"]).up
+    assert _after(Health(5, 3, up=False), ["passed"]).text == "up"

@@ -1,16 +1,14 @@
 """The router's state: batches, reports and changes of weights in, shares and acknowledgements out."""
 
-from typing import Any
-
 import pytest
 
 from router.status import status
-from tapfan.control import ControlError
 from tests.router.housing import (
     TTL_MS,
     a_house,
     a_listener_report,
     a_writer_report,
+    change,
     ledger_of,
     shares_of,
     stored,
@@ -49,8 +47,8 @@ def test_a_batch_of_an_unknown_stream_is_refused() -> None:
 def test_a_batch_is_acknowledged_when_all_its_shares_are_stored_and_not_before() -> None:
     house = with_a_stream()
     house.take_batch(a_batch(0, 10))
-    assert house.take_stored(stored("b", 0, 6, 1), 0.0) is None
-    listener = house.take_stored(stored("a", 0, 3), 0.0)
+    assert house.take_stored(stored("b", 0, 6, 1), 0.0) == []
+    (listener,) = house.take_stored(stored("a", 0, 3), 0.0)
     assert listener is house.listeners[STREAM]
     told = listener.acknowledgement(TTL_MS)
     assert (told.acknowledged, told.lost, told.expected) == (10, {"expired_at_writer": 1}, 10)
@@ -122,38 +120,9 @@ def test_what_an_earlier_router_acknowledged_after_the_stream_was_opened_is_not_
     assert (ledger["captured"], ledger["stored"], ledger["expired"], ledger["balanced"]) == (300, 297, 3, True)
 
 
-def test_weights_are_given_and_changed() -> None:
-    house = a_house(a=30, b=70)
-    unchanged = {
-        "version": 1,
-        "weights": {"a": 30, "b": 70},
-        "configured": {"a": 30, "b": 70},
-        "shares": {"a": 0.3, "b": 0.7},
-    }
-    assert house.change_weights({}) == unchanged
-    assert house.change_weights({"weights": {}}) == unchanged
-    assert house.change_weights({"weights": {"a": 0}}) == unchanged | {
-        "version": 2,
-        "weights": {"a": 0, "b": 70},
-        "shares": {"a": 0, "b": 1},
-    }
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [{"weight": {"a": 1}}, {"weights": [1, 2]}, {"weights": None}, {"weights": {1: 2}}, {"weights": {}, "a": 1}],
-)
-def test_what_is_no_request_for_weights_is_refused(arguments: dict[str, Any]) -> None:
-    house = a_house()
-    with pytest.raises(ControlError, match="weights takes") as refusal:
-        house.change_weights(arguments)
-    assert refusal.value.code == "bad_request"
-    assert house.weights.version == 1
-
-
 def test_a_change_applies_to_the_next_batch() -> None:
     house = with_a_stream()
     house.take_batch(a_batch(0, 10))
-    house.change_weights({"weights": {"a": 70, "b": 30}})
+    change(house, "weights", weights={"a": 70, "b": 30})
     house.take_batch(a_batch(10, 10))
     assert [len(records) for records in shares_of(house, "a")] == [3, 7]

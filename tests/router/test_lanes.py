@@ -6,13 +6,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from router import lanes
 from router.lanes import Lane
 from router.streams import OpenBatch, Stream
 from tapfan.messages import Mark, Stored, WriterReport
 from tapfan.wire import WireError
 from tests.router.hop import Hop
 from tests.router.housing import a_writer_report
-from tests.router.sharing import a_batch, read_share
+from tests.router.sharing import a_part, shares_in
 
 _EPOCH = "0123abcd"
 
@@ -111,7 +112,7 @@ def _lane(*counts: int) -> Lane:
     """A lane with shares of so many records, all sent."""
     lane = Lane(_EPOCH)
     for count in counts:
-        lane.add(a_batch(0, count), Stream.begun(0, {}), OpenBatch(0, 1))
+        lane.add(a_part(0, count), count, Stream.begun(0, {}), OpenBatch(0, 1))
     _send_all(lane)
     return lane
 
@@ -120,7 +121,7 @@ def _send_all(lane: Lane) -> list[int]:
     """Send all that is unsent; gives the shares' numbers."""
     numbers = []
     while (message := lane.next_unsent()) is not None:
-        numbers.append(read_share(message)[1])
+        numbers += [number for _, number, _ in shares_in(message)]
         lane.mark_sent()
     return numbers
 
@@ -134,26 +135,51 @@ def _new_writer() -> WriterReport:
     return _report(Mark(router=_EPOCH, number=0, base=0, sent=0), 0, router=None)
 
 
-def test_a_share_carries_its_router_its_number_and_its_records() -> None:
+def test_a_message_carries_all_unsent_shares_with_their_router_their_numbers_and_their_records() -> None:
     lane = Lane(_EPOCH)
-    lane.add(a_batch(7, 2), Stream.begun(0, {}), OpenBatch(9, 1))
-    lane.add(a_batch(9, 3), Stream.begun(0, {}), OpenBatch(12, 1))
-    first = lane.next_unsent()
-    lane.mark_sent()
-    second = lane.next_unsent()
-    assert first is not None
-    assert second is not None
-    assert read_share(first) == (_EPOCH, 0, [7, 8])
-    assert read_share(second) == (_EPOCH, 1, [9, 10, 11])
+    lane.add(a_part(7, 2), 2, Stream.begun(0, {}), OpenBatch(9, 1))
+    lane.add(a_part(9, 3), 3, Stream.begun(0, {}), OpenBatch(12, 1))
+    message = lane.next_unsent()
+    assert message is not None
+    assert shares_in(message) == [(_EPOCH, 0, [7, 8]), (_EPOCH, 1, [9, 10, 11])]
     assert lane.in_flight == 5
 
 
-def test_a_share_that_could_not_be_sent_is_the_next_once_more() -> None:
+def test_what_could_not_be_sent_is_the_next_once_more_with_what_came_since() -> None:
     lane = Lane(_EPOCH)
-    lane.add(a_batch(0, 1), Stream.begun(0, {}), OpenBatch(1, 1))
-    unsent = lane.next_unsent()
-    assert unsent is not None
-    assert lane.next_unsent() == unsent
+    lane.add(a_part(0, 1), 1, Stream.begun(0, {}), OpenBatch(1, 1))
+    assert lane.next_unsent() is not None
+    lane.add(a_part(1, 1), 1, Stream.begun(0, {}), OpenBatch(2, 1))
+    assert _send_all(lane) == [0, 1]
+
+
+def test_a_message_has_no_more_shares_than_it_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "_MESSAGE_BYTES", 3 * len(a_part(0, 1)))
+    assert _sent_together(2, 1, 1, 1, 1, 1, 200, 1) == [[0, 1], [2, 3, 4], [5], [6], [7]]
+    monkeypatch.setattr(lanes, "MAX_PARTS", 2)
+    assert _sent_together(1, 1, 1, 1, 1) == [[0, 1], [2, 3], [4]]
+
+
+def _sent_together(*counts: int) -> list[list[int]]:
+    """The numbers of the shares that come with one message, for each."""
+    lane = Lane(_EPOCH)
+    for count in counts:
+        lane.add(a_part(0, count), count, Stream.begun(0, {}), OpenBatch(0, 1))
+    together = []
+    while (message := lane.next_unsent()) is not None:
+        together.append([number for _, number, _ in shares_in(message)])
+        lane.mark_sent()
+    return together
+
+
+def test_no_message_goes_on_behind_a_share_that_is_stored() -> None:
+    lane = _lane(1, 1, 1, 1)
+    lane.take_report(_new_writer())
+    lane.take_stored(_stored(_EPOCH, 1, 1))
+    message = lane.next_unsent()
+    assert message is not None
+    assert [number for _, number, _ in shares_in(message)] == [0]
+    assert _send_all(lane) == [0, 2, 3]
 
 
 def test_a_new_writer_gets_what_is_kept_from_the_oldest_on() -> None:
@@ -197,24 +223,33 @@ def test_what_is_stored_while_it_waits_to_be_sent_again_is_not_sent_again() -> N
 @pytest.mark.parametrize(("router", "number"), [("ffffffff", 0), (_EPOCH, 1), (_EPOCH, 2**63 - 1)])
 def test_what_another_router_sent_or_nobody_counts_as_nothing_stored(router: str, number: int) -> None:
     lane = _lane(4)
-    assert lane.take_stored(_stored(router, number, 4)) is None
+    assert lane.take_stored(_stored(router, number, 4)) == []
     assert (lane.stored, lane.in_flight) == (0, 4)
 
 
 def test_a_share_counts_as_stored_once() -> None:
     lane = _lane(4)
-    kept = lane.take_stored(_stored(_EPOCH, 0, 3, 1))
-    assert kept is not None
-    assert kept.records == 4
-    assert lane.take_stored(_stored(_EPOCH, 0, 3, 1)) is None
+    ((kept, expired),) = lane.take_stored(_stored(_EPOCH, 0, 3, [1]))
+    assert (kept.records, expired) == (4, 1)
+    assert lane.take_stored(_stored(_EPOCH, 0, 3, [1])) == []
     assert (lane.stored, lane.in_flight) == (3, 0)
+
+
+def test_of_shares_that_are_said_to_be_stored_those_count_of_which_it_was_not_known() -> None:
+    lane = _lane(4, 5, 6, 7)
+    lane.take_stored(_stored(_EPOCH, 1, 5))
+    told = lane.take_stored(_stored(_EPOCH, 0, 13, [0, 0, 2], shares=3))
+    assert [(kept.records, expired) for kept, expired in told] == [(4, 0), (6, 2)]
+    assert (lane.stored, lane.in_flight) == (13, 7)
+    assert [kept.records for kept, _ in lane.take_stored(_stored(_EPOCH, 0, 20, shares=4))] == [7]
+    assert (lane.stored, lane.in_flight) == (20, 0)
 
 
 def test_what_is_taken_away_is_given_as_it_was_in_order_and_its_numbers_do_not_come_again() -> None:
     lane, stream = Lane(_EPOCH), Stream.begun(0, {})
     batches = [OpenBatch(2, 1), OpenBatch(5, 1)]
-    lane.add(a_batch(0, 2), stream, batches[0])
-    lane.add(a_batch(2, 3), stream, batches[1])
+    lane.add(a_part(0, 2), 2, stream, batches[0])
+    lane.add(a_part(2, 3), 3, stream, batches[1])
     lane.next_unsent()
     lane.mark_sent()
     kept = lane.take_away()
@@ -224,14 +259,14 @@ def test_what_is_taken_away_is_given_as_it_was_in_order_and_its_numbers_do_not_c
     ]
     assert [(share.share.first, share.share.end) for share in kept] == [(0, 2), (2, 5)]
     assert (lane.in_flight, lane.take_away(), lane.next_unsent()) == (0, [], None)
-    lane.add(a_batch(5, 1), stream, OpenBatch(6, 1))
+    lane.add(a_part(5, 1), 1, stream, OpenBatch(6, 1))
     assert _send_all(lane) == [2]
 
 
 def test_a_late_word_that_what_was_taken_away_is_stored_changes_nothing() -> None:
     lane = _lane(4)
     lane.take_away()
-    assert lane.take_stored(_stored(_EPOCH, 0, 4)) is None
+    assert lane.take_stored(_stored(_EPOCH, 0, 4)) == []
     assert (lane.stored, lane.in_flight) == (0, 0)
 
 
@@ -242,18 +277,22 @@ def test_a_writer_whose_shares_were_taken_away_is_told_to_wait_for_none_of_them(
     lane.take_away()
     mark = lane.take_report(_report(mark, 1))
     assert mark.base == 3
-    lane.add(a_batch(9, 1), Stream.begun(0, {}), OpenBatch(10, 1))
+    lane.add(a_part(9, 1), 1, Stream.begun(0, {}), OpenBatch(10, 1))
     mark = lane.take_report(_report(mark, 3))
     assert (mark.base, _send_all(lane)) == (3, [3])
 
 
-@pytest.mark.parametrize(("stored", "expired"), [(3, 0), (4, 1), (0, 0), (2**62, 2**62)])
-def test_counts_that_are_not_those_of_the_share_are_refused(stored: int, expired: int) -> None:
-    lane = _lane(4)
-    with pytest.raises(WireError, match="of a share of 4"):
-        lane.take_stored(_stored(_EPOCH, 0, stored, expired))
-    assert (lane.stored, lane.in_flight) == (0, 4)
+@pytest.mark.parametrize(
+    ("stored", "expired"),
+    [(8, []), (10, []), (9, [1, 0]), (0, []), (5, [0, 5]), (5, [4, 1]), (2**63 - 1, [2**63 - 1, 2**63 - 1])],
+)
+def test_counts_that_are_not_those_of_the_shares_are_refused(stored: int, expired: list[int]) -> None:
+    lane = _lane(4, 5)
+    with pytest.raises(WireError, match=r"of 2 shares of 9|more expired of a share than it had"):
+        lane.take_stored(_stored(_EPOCH, 0, stored, expired, shares=2))
+    assert (lane.stored, lane.in_flight) == (0, 9)
+    assert len(lane.take_stored(_stored(_EPOCH, 0, 9, shares=2))) == 2
 
 
-def _stored(router: str, number: int, stored: int, expired: int = 0) -> Stored:
-    return Stored(name="a", router=router, number=number, stored=stored, expired=expired)
+def _stored(router: str, number: int, stored: int, expired: Sequence[int] = (), shares: int = 1) -> Stored:
+    return Stored(name="a", router=router, number=number, shares=shares, stored=stored, expired=list(expired))

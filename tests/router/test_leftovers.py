@@ -33,8 +33,7 @@ def test_of_a_stream_that_the_router_does_not_know_only_what_was_left_over_is_co
     assert not house.take_batch(a_batch(0, 10))
     assert house.take_batch(a_batch(1000, 60))
     assert house.take_gap(Gap(stream=STREAM, first=1060, end=1100, reason="expired_in_spool")) is None
-    listener = house.take_stored(stored("a", 0, 60), 0.0)
-    assert listener is not None
+    (listener,) = house.take_stored(stored("a", 0, 60), 0.0)
     told = listener.acknowledgement(TTL_MS)
     assert (told.stream, told.acknowledged, told.lost) == (STREAM, 1100, {"expired_in_spool": 40})
     ledger = ledger_of(house)

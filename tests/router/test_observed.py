@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from router.observed import Observed
 
 _SPANS_S = {"10s": 10, "1m": 60, "5m": 300}
+_RATE_S = 10
 _events = st.lists(
     st.tuples(
         st.one_of(st.floats(0, 3), st.floats(0, 100), st.just(0.0), st.just(299.0), st.just(1000.0)),
@@ -71,4 +72,23 @@ def test_it_keeps_five_minutes_and_no_more() -> None:
     observed = Observed()
     for tick in range(100_000):
         observed.count("a", 1, tick / 10)
-    assert len(observed._seconds) == 300
+    assert len(observed._windows["5m"]._seconds) == 299  # and the second that it is
+
+
+@given(st.floats(0, 1e6), _events, st.floats(0, 40))
+def test_the_rate_is_of_the_last_ten_whole_seconds(
+    start_s: float, events: list[tuple[float, str, int]], waited_s: float
+) -> None:
+    observed = Observed()
+    times = list(accumulate((pause for pause, *_ in events), initial=start_s))[1:]
+    for now_s, (_, writer, records) in zip(times, events, strict=True):
+        observed.count(writer, records, now_s)
+    now_s = (times or [start_s])[-1] + waited_s
+    rates = observed.rates(now_s)
+    for name in "abc":
+        seen = sum(
+            records
+            for at_s, (_, writer, records) in zip(times, events, strict=True)
+            if writer == name and int(now_s) - _RATE_S <= int(at_s) < int(now_s)
+        )
+        assert rates[name] == seen / _RATE_S

@@ -23,6 +23,10 @@ batch_sizes = st.lists(
 )
 
 
+def _split(weights: Sequence[float]) -> Split:
+    return Split([Fraction(repr(weight)) for weight in weights])
+
+
 def _assert_exact(weights: Sequence[float], counts: Sequence[int], total: int) -> None:
     """Each count is less than one record away from the weight's part of the total."""
     parts = [Fraction(repr(weight)) for weight in weights]
@@ -40,7 +44,7 @@ def _assert_exact(weights: Sequence[float], counts: Sequence[int], total: int) -
 def test_every_writer_is_within_one_record_of_its_part_after_every_batch(
     weights: list[float], sizes: list[int]
 ) -> None:
-    split = Split(weights)
+    split = _split(weights)
     counts = [0] * len(weights)
     total = 0
     for size in sizes:
@@ -55,7 +59,7 @@ def test_every_writer_is_within_one_record_of_its_part_after_every_batch(
 
 @given(st.lists(st.integers(1, 50), min_size=2, max_size=20), st.integers(1, 200))
 def test_records_one_by_one_are_split_as_exactly_as_many_at_once(weights: list[int], records: int) -> None:
-    split = Split(weights)
+    split = _split(weights)
     for _ in range(records):
         assert sorted(split.take(1))[-2:] == [0, 1]
     _assert_exact(weights, split.counts, records)
@@ -64,24 +68,24 @@ def test_records_one_by_one_are_split_as_exactly_as_many_at_once(weights: list[i
 @pytest.mark.parametrize("unit", [1, 10, 100, 12_345])
 @pytest.mark.parametrize("weights", [[30, 70], [3, 7], [0.3, 0.7], [30.0, 70.0], [3e8, 7e8]])
 def test_thirty_and_seventy_are_thirty_and_seventy_percent(weights: list[float], unit: int) -> None:
-    assert Split(weights).take(10 * unit) == [3 * unit, 7 * unit]
-    one_by_one = Split(weights)
+    assert _split(weights).take(10 * unit) == [3 * unit, 7 * unit]
+    one_by_one = _split(weights)
     for _ in range(100):
         one_by_one.take(1)
     assert one_by_one.counts == [30, 70]
 
 
 def test_equal_weights_take_turns() -> None:
-    split = Split([5] * 4)
+    split = _split([5] * 4)
     turns = [split.take(1).index(1) for _ in range(12)]
     assert turns == [0, 1, 2, 3] * 3
 
 
 def test_weights_are_the_decimals_that_they_are_written_as() -> None:
     """In binary 0.1 + 0.2 is more than 0.3, and the third writer's part of 10**18 records less than the half."""
-    assert Split([0.1, 0.2, 0.3]).take(6 * 10**17) == [10**17, 2 * 10**17, 3 * 10**17]
+    assert _split([0.1, 0.2, 0.3]).take(6 * 10**17) == [10**17, 2 * 10**17, 3 * 10**17]
 
 
 def test_an_only_writer_gets_everything_and_an_empty_batch_gives_nothing() -> None:
-    split = Split([0.001])
+    split = _split([0.001])
     assert [split.take(size) for size in (0, 1, 7, 0)] == [[0], [1], [7], [0]]

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from router.house import REPORT_PERIOD_S
-from router.status import status
+from router.listeners import REPORT_PERIOD_S
+from router.status import history, status
+from tapfan.control import ControlError
 from tapfan.messages import PacketCounts, Projection
-from tests.router.housing import FALL, a_house, a_listener_report, a_writer_report, stored, with_a_stream
+from tests.router.housing import FALL, a_house, a_listener_report, a_writer_report, change, stored, with_a_stream
 from tests.router.sharing import STREAM, a_batch
 
 _ABSENT_AFTER_S = 3 * REPORT_PERIOD_S
@@ -116,19 +117,35 @@ def test_the_status_is_as_the_design_says() -> None:
         "warnings": ["its clock is off"],
     }
     house.take_writer_report(a_writer_report("a", round_trip_us=250, **memory), b"")
-    house.change_weights({"weights": {"a": 10}})
+    change(house, "weights", weights={"a": 10}, reason="less")
     observed = {name: dict.fromkeys(("10s", "1m", "5m"), part) for name, part in (("a", 0.30303), ("b", 0.69697))}
-    assert status(house, 0.0) == {
+    assert status(house, 1.0) == {
         "version": 2,
         "ttl": 300.0,
+        "ramp": None,
+        "changed": {
+            "version": 2,
+            "at": 0.0,
+            "kind": "weights",
+            "by": "somebody",
+            "key": None,
+            "reason": "less",
+            "over": None,
+            "changes": [{"writer": "a", "what": "weight", "before": 30, "after": 10}],
+        },
+        "rate": 99.0,
         "writers": {
             "a": {
                 "redis": "redis://a:6379/0",
                 "configured": 30,
                 "weight": 10,
+                "effective": 10,
                 "share": 0.125,
                 "observed": observed["a"],
+                "rate": 30.0,
                 "state": "ready",
+                "rampup_left": None,
+                "joined": False,
                 "health": "up",
                 "reason": "",
                 "round_trip_ms": 0.25,
@@ -143,9 +160,13 @@ def test_the_status_is_as_the_design_says() -> None:
                 "redis": "redis://b:6379/0",
                 "configured": 70,
                 "weight": 70,
+                "effective": 70,
                 "share": 0.875,
                 "observed": observed["b"],
+                "rate": 69.0,
                 "state": "ready",
+                "rampup_left": None,
+                "joined": False,
                 "health": "absent",
                 "reason": "has not reported yet",
                 "round_trip_ms": None,
@@ -182,6 +203,62 @@ def test_the_status_is_as_the_design_says() -> None:
         },
         "ledger": _ledger(captured=1000, stored=990, expired=10, lost={"expired_at_writer": 10}),
     }
+
+
+def test_a_ramp_is_told_with_the_time_that_is_left() -> None:
+    house = a_house(a=30, b=70)
+    change(house, "weights", 100.0, weights={"a": 50}, over=20)
+    house.tick(105.0)
+    told = status(house, 0.0)
+    ramp = {"from": {"a": 30, "b": 70}, "to": {"a": 50, "b": 70}, "over": 20, "left": 15}
+    assert told["ramp"] == house.view()["ramp"] == ramp
+    a = told["writers"]["a"]
+    assert (a["weight"], a["effective"], a["share"]) == (50, 35, pytest.approx(1 / 3))
+    house.tick(120.0)
+    told = status(house, 0.0)
+    assert (told["ramp"], told["writers"]["a"]["effective"], told["changed"]["reason"]) == (None, 50, "at its end")
+
+
+def test_states_are_told_and_that_nothing_was_changed_yet() -> None:
+    house = a_house(a=30, b=70)
+    assert status(house, 0.0)["changed"] is None
+    view = change(house, "state", states={"a": "drain"})
+    a = status(house, 0.0)["writers"]["a"]
+    assert (a["state"], a["weight"], a["effective"], a["share"], view["states"]["a"]) == ("drain", 30, 0, 0, "drain")
+
+
+def test_the_view_after_a_change_is_all_that_is_in_force() -> None:
+    house = a_house(a=30, b=70)
+    assert change(house, "weights", weights={"a": 0}) == {
+        "version": 2,
+        "ttl": 300,
+        "configured_ttl": 300,
+        "weights": {"a": 0, "b": 70},
+        "configured": {"a": 30, "b": 70},
+        "shares": {"a": 0, "b": 1},
+        "states": {"a": "ready", "b": "ready"},
+        "ramp": None,
+        "repeated": False,
+    }
+    assert house.view(repeated=True)["repeated"] is True
+
+
+def test_the_history_is_told_newest_first() -> None:
+    house = a_house()
+    for weight in range(1, 5):
+        change(house, "weights", weights={"a": weight})
+    told = history(house, {"limit": 2})
+    assert (told["version"], [entry["version"] for entry in told["entries"]]) == (5, [5, 4])
+    assert len(history(house, {})["entries"]) == 4
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"limit": 0}, {"limit": 501}, {"limit": True}, {"limit": "5"}, {"limit": None}, {"limits": 5}]
+)
+def test_a_bad_request_for_the_history_is_refused(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ControlError, match="1 to 500") as refusal:
+        history(a_house(), arguments)
+    assert refusal.value.code == "bad_request"
 
 
 def _listener(told: dict[str, Any], name: str = "local") -> dict[str, Any]:

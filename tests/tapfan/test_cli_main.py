@@ -11,13 +11,7 @@ from typer.testing import CliRunner, Result
 from tapfan.cli.__main__ import app
 from tests.tapfan.answering import answering
 from tests.tapfan.conftest import WRITERS, Configure
-
-WEIGHTS = {
-    "version": 2,
-    "weights": {"a": 50.0, "b": 50.0},
-    "configured": {"a": 30.0, "b": 70.0},
-    "shares": {"a": 0.5, "b": 0.5},
-}
+from tests.tapfan.views import view
 
 
 def _tapfan(*arguments: str | Path) -> Result:
@@ -82,15 +76,17 @@ def test_a_refusal_ends_with_a_code_that_says_whose_fault_it_is(patient: Path, c
 
 def test_weights_are_sent_as_one_change_and_shown_as_a_table_or_as_json(patient: Path) -> None:
     def answer(_request: dict[str, Any]) -> dict[str, Any]:
-        return {"ok": True, "result": WEIGHTS}
+        return {"ok": True, "result": view()}
 
     with answering(f"ipc://{patient.parent}/run/control.ipc", answer) as requests:
         table = _tapfan("weights", "a=50", "b=50", "--config", patient)
         for_programs = _tapfan("weights", "--json", "--config", patient)
     assert [request.get("weights") for request in requests] == [{"a": 50.0, "b": 50.0}, None]
     assert (table.exit_code, for_programs.exit_code) == (0, 0)
-    assert " ".join(table.stdout.split()) == "writer weight share configured a 50 50.0% 30 b 50 50.0% 70 version 2"
-    assert json.loads(for_programs.stdout) == WEIGHTS
+    assert " ".join(table.stdout.split()) == (
+        "writer weight share configured state a 50 50.0% 30 ready b 50 50.0% 70 ready version 2"
+    )
+    assert json.loads(for_programs.stdout) == view()
 
 
 def test_a_check_without_problems_ends_with_0(configure: Configure) -> None:

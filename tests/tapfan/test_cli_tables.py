@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from tapfan.cli import tables
+from tests.tapfan.views import entry
 
 WIDTH = 80
 _LEDGER = ("captured", "stored", "expired", "dropped", "in_flight", "spooled", "lost")
@@ -20,6 +21,8 @@ def _writer(**changes: Any) -> dict[str, Any]:
         "share": 0.3,
         "observed": {"10s": 0.3, "1m": 0.29998, "5m": None},
         "state": "ready",
+        "effective": 30.0,
+        "rampup_left": None,
         "health": "up",
         "reason": "",
         "projection": None,
@@ -54,6 +57,8 @@ def _status(**changes: Any) -> dict[str, Any]:
         },
         "listeners": {"local": listener},
         "ledger": {key: listener[key] for key in _LEDGER} | {"balanced": True},
+        "ramp": None,
+        "changed": None,
         "warnings": {},
     }
     return usual | changes
@@ -74,9 +79,10 @@ def _lines(render: Any, result: dict[str, Any], width: int = WIDTH) -> list[str]
 def test_a_row_of_the_status_is_one_line_with_whole_numbers(width: int) -> None:
     lines = _lines(tables.status, _status(), width)
     assert [" ".join(line.split()) for line in lines if line] == [
-        "writer weight config share 10s 1m 5m stored in flight health",
-        "a 30 30 30.0% 30.0% 30.0% - 296,296,296 150,000 up",
-        "b 70 70 70.0% 30.0% 30.0% - 690,856,791 350,000 up",
+        "in",
+        "writer weight config share 10s 1m 5m stored flight state health",
+        "a 30 30 30.0% 30.0% 30.0% - 296,296,296 150,000 ready up",
+        "b 70 70 70.0% 30.0% 30.0% - 690,856,791 350,000 ready up",
         "ttl: records live 5m from their capture on",
         "in kernel",
         "listener source captured stored flight spooled lost drops health",
@@ -131,7 +137,7 @@ def test_where_nothing_is_lost_nothing_is_said_of_it() -> None:
 
 
 def test_numbers_are_aligned_to_the_right_under_their_titles() -> None:
-    title, first, second, *_ = _lines(tables.status, _status(writers={"a": _writer(stored=5), "b": _writer()}))
+    _, title, first, second, *_ = _lines(tables.status, _status(writers={"a": _writer(stored=5), "b": _writer()}))
     end = title.index("stored") + len("stored")
     assert first[:end].endswith(" 5")
     assert second[:end].endswith(" 296,296,296")
@@ -159,12 +165,45 @@ def test_a_writer_that_is_not_up_says_why(writer: dict[str, Any], line: str) -> 
     assert line in _lines(tables.status, _status(writers={"a": writer}))
 
 
+@pytest.mark.parametrize(
+    ("writer", "line"),
+    [
+        (
+            _writer(state="drain", share=0.0, effective=0.0),
+            "a is in drain: no new records; 150,000 are still in flight",
+        ),
+        (
+            _writer(state="maint", share=0.0, effective=0.0, in_flight=0),
+            "a is in maint: no new records, and nothing in flight; `tapfan ready a` ends it",
+        ),
+        (
+            _writer(effective=7.5, rampup_left=22.4),
+            "a is coming back: it gets as much as a weight of 7.5 would, and all in 22s",
+        ),
+    ],
+)
+def test_a_writer_that_gets_less_than_its_weight_says_why(writer: dict[str, Any], line: str) -> None:
+    assert line in _lines(tables.status, _status(writers={"a": writer}))
+
+
+def test_a_ramp_and_the_last_change_are_told() -> None:
+    writers = {"a": _writer(weight=70.0, effective=38.0), "b": _writer(weight=30.0, effective=62.0)}
+    ramp = {"from": {"a": 30.0, "b": 70.0}, "to": {"a": 70.0, "b": 30.0}, "over": 60.0, "left": 48.0}
+    weights = (("a", "weight", 30.0, 70.0), ("b", "weight", 70.0, 30.0))
+    changed = entry("weights", *weights, over=60.0, reason="new [disk]\x1b[2J")
+    lines = _lines(tables.status, _status(writers=writers, ramp=ramp, changed=changed))
+    assert "ramp: a 30 -> 70, b 70 -> 30: 48s of 1m left; now a 38, b 62" in lines
+    (last,) = (line for line in lines if line.startswith("last change: "))
+    assert last.startswith("last change: version 2, ")
+    assert last.endswith(", by anna: weights a 30 -> 70, b 70 -> 30 over 1m: new [disk]\ufffd[2J")
+
+
 def test_what_the_records_need_and_what_could_lose_some_is_told_below_the_writers() -> None:
     needs = {"rate": 12_000.0, "bytes_a_record": 310.0, "needed": 1_288_490_189, "available": 2**31}
     writers = {"a": _writer(projection=needs), "b": _writer(), "c": _writer(projection=needs | {"available": None})}
     writers["c"]["warnings"] = ["its clock is off", "its [policy] evicts"]
     lines = _lines(tables.status, _status(writers=writers), width=40)
-    assert lines[5:9] == [
+    assert lines[6:10] == [
         "memory: a needs 1.2 GiB of 2.0 GiB, c needs 1.2 GiB",
         "warning: c (redis://127.0.0.1:7101/0): its clock is off",
         "warning: c (redis://127.0.0.1:7101/0): its [policy] evicts",
@@ -184,21 +223,6 @@ def test_a_ledger_that_does_not_balance_is_told_loudly() -> None:
 def test_warnings_of_the_router_are_told() -> None:
     last = _lines(tables.status, _status(warnings={"bad_message": 1_234, "unknown_writer": 1}))[-1]
     assert last == "warnings of the router, in its log: bad_message 1,234, unknown_writer 1"
-
-
-def test_weights_are_shown_beside_those_of_the_configuration() -> None:
-    result = {
-        "version": 3,
-        "weights": {"a": 50.0, "b": 0.5},
-        "configured": {"a": 30.0, "b": 70.0},
-        "shares": {"a": 0.990099, "b": 0.009901},
-    }
-    assert [line.split() for line in _lines(tables.weights, result)] == [
-        ["writer", "weight", "share", "configured"],
-        ["a", "50", "99.0%", "30"],
-        ["b", "0.5", "1.0%", "70"],
-        ["version", "3"],
-    ]
 
 
 @pytest.mark.parametrize(("problems", "verdict"), [([], ["the configuration is valid"]), (["no such interface"], [])])

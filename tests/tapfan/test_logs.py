@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import structlog
 from pydantic import SecretStr
-from structlog.testing import capture_logs
+from structlog.testing import CapturingLogger, capture_logs
 
 from tapfan.logs import Logger, Repeated, open_log
 
@@ -105,6 +105,23 @@ def test_each_event_has_its_own_period_and_its_last_fields() -> None:
     ]
     assert lines == [line | {"log_level": "warning"} for line in expected]
     assert repeated.counts == {"bad": 3, "unknown": 1}
+
+
+def test_one_peer_s_warnings_are_not_hidden_behind_another_s_and_those_of_very_many_are_told_as_one() -> None:
+    log: Any = CapturingLogger()
+    now_s = [0.0]
+    repeated = Repeated(log, 10.0, lambda: now_s[0])
+    for _ in range(5):
+        for peer in "ab":
+            repeated.warn("refused", peer, peer=peer)
+    assert [call.kwargs["peer"] for call in log.calls] == ["a", "b"]
+    for number in range(1000):
+        repeated.warn("refused", str(number), peer=number)
+    assert len(log.calls) < 70
+    now_s[0] = 10.0
+    repeated.tell()
+    assert len(log.calls) < 70 + 4
+    assert sum(call.kwargs["count"] for call in log.calls) == repeated.counts["refused"] == 1010
 
 
 def test_the_last_of_a_row_are_told_when_their_period_is_over() -> None:

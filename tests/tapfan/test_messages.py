@@ -25,7 +25,7 @@ from tapfan.messages import (
     read_message,
 )
 from tapfan.skips import SKIP_REASONS
-from tapfan.wire import MAX_SEQUENCE, STREAM_FORM, WireError, unpack
+from tapfan.wire import MAX_PARTS, MAX_SEQUENCE, STREAM_FORM, WireError, unpack
 from tests.tapfan.strategies import anything, nested
 
 names = st.from_regex("[A-Za-z0-9_-]{1,32}", fullmatch=True)
@@ -77,6 +77,15 @@ def _gaps(draw: st.DrawFn) -> Gap:
     return Gap(stream=draw(streams), first=first, end=end, reason=draw(reasons))
 
 
+@st.composite
+def _stored(draw: st.DrawFn) -> Stored:
+    expired = draw(st.lists(counts, max_size=5))
+    shares = len(expired) or draw(st.integers(1, MAX_PARTS))
+    return Stored(
+        name=draw(names), router=draw(epochs), number=draw(counts), shares=shares, stored=draw(counts), expired=expired
+    )
+
+
 messages: st.SearchStrategy[Message] = st.one_of(
     _listener_reports(),
     _gaps(),
@@ -106,10 +115,19 @@ messages: st.SearchStrategy[Message] = st.one_of(
         sent=counts,
     ),
     st.builds(Mark, router=epochs, number=counts, base=counts, sent=counts),
-    st.builds(Stored, name=names, router=epochs, number=counts, stored=counts, expired=counts),
+    _stored(),
 )
 
 MARK: dict[str, Any] = {"kind": "mark", "router": "0a1b2c3d", "number": 1, "base": 2, "sent": 3}
+STORED: dict[str, Any] = {
+    "kind": "stored",
+    "name": "a",
+    "router": "0a1b2c3d",
+    "number": 7,
+    "shares": 2,
+    "stored": 30,
+    "expired": [0, 1],
+}
 REPORT: dict[str, Any] = {
     "kind": "listener",
     "name": "local",
@@ -130,6 +148,8 @@ WRITER: dict[str, Any] = {
     "kind": "writer",
     "name": "a",
     "redis": "redis://127.0.0.1:7101/0",
+    "weight": 30.0,
+    "rampup_s": 0.0,
     "healthy": True,
     "reason": "",
     "round_trip_us": None,
@@ -147,7 +167,7 @@ def test_each_message_arrives_as_it_was(message: Message) -> None:
     assert read_message(unpack(message.pack())) == message
 
 
-@pytest.mark.parametrize("content", [MARK, REPORT, GAP, WRITER])
+@pytest.mark.parametrize("content", [MARK, REPORT, GAP, WRITER, STORED, STORED | {"expired": []}])
 def test_the_examples_that_the_others_break_are_valid(content: dict[str, Any]) -> None:
     assert read_message(dict(content)).kind == content["kind"]
 
@@ -202,6 +222,18 @@ def test_the_examples_that_the_others_break_are_valid(content: dict[str, Any]) -
         (WRITER | {"healthy": 1}, "writer.healthy"),
         (WRITER | {"reason": "x" * 501}, "writer.reason"),
         (WRITER | {"redis": None}, "writer.redis"),
+        (STORED | {"number": -1}, "stored.number"),
+        (STORED | {"shares": 0}, "stored.shares"),
+        (STORED | {"shares": MAX_PARTS + 1, "expired": []}, "stored.shares"),
+        (STORED | {"shares": 3}, "stored: Value error, expired must be empty or say how many of each share"),
+        (STORED | {"shares": 2.0}, "stored.shares"),
+        (STORED | {"stored": -1}, "stored.stored"),
+        (STORED | {"stored": [15, 15]}, "stored.stored"),
+        (STORED | {"expired": [0]}, "stored: Value error, expired must be empty or say how many of each share"),
+        (STORED | {"expired": [0, -1]}, "stored.expired.1"),
+        (STORED | {"expired": [0, 2**63]}, "stored.expired.1"),
+        (STORED | {"expired": [0] * (MAX_PARTS + 1)}, "stored.expired"),
+        (STORED | {"expired": None}, "stored.expired"),
     ],
 )
 def test_a_bad_message_is_refused_with_the_field_in_question(content: dict[str, Any], problem: str) -> None:

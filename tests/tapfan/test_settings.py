@@ -77,7 +77,13 @@ def test_every_key_is_read(configure: Configure, tmp_path: Path) -> None:
             endpoint = "tcp://127.0.0.1:7003"
             timeout = "500ms"
             """
-            + _writer(redis='"rediss://:p@redis.example:6380/3"', weight="0.5", password='"x"', password_file='"pw"')
+            + _writer(
+                redis='"rediss://:p@redis.example:6380/3"',
+                weight="0.5",
+                rampup='"30s"',
+                password='"x"',
+                password_file='"pw"',
+            )
         )
     )
     listener = settings.listener
@@ -94,6 +100,7 @@ def test_every_key_is_read(configure: Configure, tmp_path: Path) -> None:
     assert (listener.spool, listener.spool_bytes) == ("always", 65_537)
     assert (settings.router.rise, settings.router.fall) == (1, 100)
     assert settings.control.timeout == 0.5
+    assert settings.writers[0].rampup == 30.0
     assert settings.endpoint("records") == "tcp://127.0.0.1:7001"
     assert settings.endpoint("shares") == f"ipc://{tmp_path}/elsewhere/run/shares.ipc"
     assert settings.endpoint("control") == "tcp://127.0.0.1:7003"
@@ -154,8 +161,9 @@ def test_relative_paths_begin_at_the_file(
         ("[listener]\nbatch_records = true", "listener.batch_records = True: must be a whole number"),
         ('[listener]\nlisten = ["[::1]:1", "[::1]:1"]', "listener: listen: the endpoints [::1]:1, [::1]:1 must differ"),
         ('[listener]\nlisten = ["[::ffff:127.0.0.1]:1"]', "must be the IPv4 address itself: 127.0.0.1:1"),
-        ('[router]\nrecords = "tcp://192.0.2.1:1"', "router.records = 'tcp://192.0.2.1:1': must be ipc:///path or tcp"),
-        ('[control]\nendpoint = "tcp://*:1"', "control.endpoint = 'tcp://*:1': must be ipc:///path or tcp"),
+        ('[router]\nrecords = "udp://192.0.2.1:1"', "router.records = 'udp://192.0.2.1:1': must be ipc:///path or tcp"),
+        ("[router]\nkey = 5", "router.key = 5: must be the path of a key file"),
+        ('[listener]\nkey = ""', "listener.key = '': must be the path of a key file"),
         ('[listener]\nname = "a b"', "listener.name = 'a b': String should match pattern '^[A-Za-z0-9_-]{1,32}$'"),
         ("[listener]\nlisten = []", "listener.listen = []: "),
         ('[listener]\nlisten = "127.0.0.1:9000"', "listener.listen = '127.0.0.1:9000': must be a list"),
@@ -241,6 +249,7 @@ def test_relative_paths_begin_at_the_file(
         ("[router]\nfall = 101", "router.fall = 101: Input should be less than or equal to 100"),
         ("[router]\nfall = 1.5", "router.fall = 1.5: Input should be a valid integer"),
         ("[router]\nrecords = 7001", "router.records = 7001: must be ipc:///path or tcp"),
+        (_writer(name='"c"', rampup='"2d"'), "writers[0].rampup = '2d': Input should be less than or equal to 86400"),
         ("[control]\ntimeout = 0", "control.timeout = 0: Input should be greater than or equal to 0.01"),
     ],
 )

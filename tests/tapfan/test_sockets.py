@@ -1,5 +1,6 @@
 """Sockets: for nobody but this user and this host, and errors that say what to do."""
 
+import socket
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,8 +8,9 @@ from pathlib import Path
 import pytest
 import zmq
 
-from tapfan import sockets
+from tapfan import keys, sockets
 from tapfan.program import CannotRunError
+from tests.process.running import free_port
 
 _WAIT_MS = 5_000
 make_either = pytest.mark.parametrize("make", [sockets.bound, sockets.connected])
@@ -35,6 +37,38 @@ def opened() -> Iterator[Opened]:
 def test_an_endpoint_that_zeromq_refuses_is_named(make: Make, endpoint: str, opened: Opened) -> None:
     with pytest.raises(CannotRunError, match=f"cannot (bind|connect to) {endpoint}: "):
         opened(make, zmq.ROUTER, endpoint)
+
+
+@make_either
+@pytest.mark.parametrize(
+    "endpoint", ["tcp://192.0.2.1:7001", "tcp://*:7001", "tcp://0.0.0.0:7001", "tcp://localhost:1"]
+)
+def test_without_a_key_there_are_no_other_hosts_whoever_asks(make: Make, endpoint: str, opened: Opened) -> None:
+    with pytest.raises(CannotRunError, match="is for other hosts, and needs a key"):
+        opened(make, zmq.ROUTER, endpoint)
+
+
+def test_a_connection_that_says_nothing_ends_and_one_socket_is_in_the_clear_for_this_host_alone(
+    tmp_path: Path, opened: Opened
+) -> None:
+    """Also without anybody who answers ZAP: then nobody is let in."""
+    server = opened(sockets.bound, zmq.ROUTER, f"ipc://{tmp_path}/router.ipc")
+    router = keys.made(tmp_path / "router.key", "router", "router")
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
+    sockets.open_to_others(server, endpoint, router, "control", sockets.Bounds())
+    near = opened(sockets.connected, zmq.DEALER, f"ipc://{tmp_path}/router.ipc")
+    assert near.poll(_WAIT_MS, zmq.POLLOUT)
+    assert sockets.sent(near, b"near")
+    assert server.poll(_WAIT_MS)
+    assert server.recv_multipart()[1] == b"near"
+    client = keys.made(tmp_path / "client.key", "client", "admin", router.public)
+    for key in (client, None):
+        far = opened(sockets.connected, zmq.DEALER, endpoint, b"", key)
+        assert not far.poll(300, zmq.POLLOUT)
+    with socket.create_connection(("127.0.0.1", int(endpoint.rpartition(":")[2])), timeout=10) as silent:
+        while silent.recv(100):
+            pass
+    assert not server.poll(0)
 
 
 def test_an_endpoint_in_use_is_named(opened: Opened) -> None:

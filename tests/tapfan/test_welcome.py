@@ -27,12 +27,17 @@ def test_keys_are_scanned_for_where_a_writer_has_one_for_each_record(
 ) -> None:
     text = hints(load(configure(f'layout = "{layout}"\n{WRITERS}{own}')))
     assert re.findall(r":([0-9]+)/0 --scan --pattern 'tcp:\*'", text) == scanned
-    for command in ("query", "top", "follow", "ttl"):
+    for command in ("query", "top", "follow", "watch", "ttl"):
         assert f"\n  tapfan {command} " in text
 
 
 def test_the_weights_to_try_are_valid_and_others_than_those_in_force(configure: Configure) -> None:
     assert "tapfan weights a=70 b=30 " in hints(load(configure(WRITERS)))
+
+
+def test_a_drain_is_suggested_where_another_writer_is_left(configure: Configure) -> None:
+    assert "\n  tapfan drain a --wait " in hints(load(configure(WRITERS)))
+    assert "tapfan drain" not in hints(load(configure(WRITERS[: WRITERS.rindex("[[writers]]")])))
 
 
 def test_the_hints_hold_no_password(configure: Configure) -> None:

@@ -1,0 +1,245 @@
+"""What operators ask for, applied to what they want: a whole request or nothing, and never in place. No clock."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from router import membership, ramp, undo
+from router.history import AUTOMATIC, Change, Entry, History, Kind
+from router.intent import STATES, Intent, Ramp
+from router.terms import Terms, check, check_vector, duration, listed, terms_of
+from router.vectors import check_somebody, member_of, weight_of, with_weights
+from tapfan import values
+from tapfan.control import ControlError
+from tapfan.messages import WriterReport
+from tapfan.values import shown
+
+_MIN_REMEMBERED_BYTES = 8  # a shorter id may be the same by accident
+
+InFlight = Callable[[str], int]
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request for a change: `by`, `reason`, `if_version` and `force` are still among its arguments."""
+
+    command: str
+    arguments: Mapping[str, Any]  # without id and command
+    id: str | int | None
+    digest: str  # of all but the id, in hex
+    by: str  # whose it is where the arguments do not say
+    key: str | None  # the name of the client's key
+    now_s: float  # since the epoch
+
+
+def _none(_: str) -> int:
+    return 0
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A request with its terms read, and all that it goes by."""
+
+    intent: Intent
+    history: History
+    arguments: dict[str, Any]
+    terms: Terms
+    now_s: float
+    in_flight: InFlight
+
+
+def is_change(command: str, arguments: Mapping[str, Any]) -> bool:
+    """Whether a request may change something, and so is for those who may."""
+    if command in ("status", "history"):
+        return False
+    vector = {"weights": "weights", "state": "states"}.get(command)
+    if vector is not None:
+        return bool(arguments.keys() - {vector}) or arguments.get(vector, {}) != {}
+    return command != "ttl" or bool(arguments)
+
+
+def is_repeated(history: History, request: Request) -> bool:
+    """Whether the request was applied before. Raises ControlError for another one under its id."""
+    request_id = _remembered(request)
+    entry = history.find(request_id) if request_id is not None else None
+    if entry is None:
+        return False
+    if entry.digest != request.digest:
+        raise ControlError(
+            "id_reused", f"the id {shown(request_id)} is that of another request, version {entry.version}"
+        )
+    return True
+
+
+def apply(
+    intent: Intent, history: History, request: Request, in_flight: InFlight = _none
+) -> tuple[Intent, Entry | None]:
+    """What the request makes of it, and the entry for the history: None when it changes nothing, or did so before.
+
+    `in_flight`: how many records a writer has. Raises ControlError.
+    """
+    if is_repeated(history, request):
+        return intent, None
+    make = _COMMANDS.get(request.command)
+    if make is None:
+        raise ControlError("unknown_command", f"no change is {shown(request.command)}; there are: {listed(_COMMANDS)}")
+    terms, arguments = terms_of(request.command, request.arguments, request.by)
+    if terms.if_version is not None and terms.if_version != intent.version:
+        raise _conflict(intent, history, terms.if_version)
+    wanted, kind = make(_Asked(intent, history, arguments, terms, request.now_s, in_flight))
+    if wanted == intent:
+        return intent, None
+    request_id = _remembered(request)
+    entry = Entry(
+        intent.version + 1,
+        request.now_s,
+        kind,
+        terms.by,
+        request.key,
+        terms.reason,
+        wanted.ramp.over_s if wanted.ramp is not None and wanted.ramp is not intent.ramp else None,
+        differences(intent, wanted),
+        request_id,
+        request.digest if request_id is not None else None,
+    )
+    return replace(wanted, version=entry.version), entry
+
+
+def join(intent: Intent, report: WriterReport, now_s: float) -> tuple[Intent, Entry | None]:
+    """A writer that reports by itself becomes a member. Raises ControlError."""
+    if report.name in intent.members:
+        return intent, None
+    wanted = membership.joined(intent, report)
+    version = intent.version + 1
+    entry = Entry(version, now_s, "join", AUTOMATIC, None, "", None, differences(intent, wanted))
+    return replace(wanted, version=version), entry
+
+
+def differences(before: Intent, after: Intent) -> tuple[Change, ...]:
+    """Every value that is another."""
+    changes: list[Change] = []
+    for name, member in after.members.items():
+        had = before.members.get(name)
+        if had is member:
+            continue
+        if had is None:
+            changes += [Change(name, "redis", None, member.redis), Change(name, "weight", None, member.weight)]
+            continue
+        if had.weight != member.weight:
+            changes.append(Change(name, "weight", had.weight, member.weight))
+        if had.state != member.state:
+            changes.append(Change(name, "state", had.state, member.state))
+    for name, member in before.members.items():
+        if name not in after.members:
+            changes += [Change(name, "redis", member.redis, None), Change(name, "weight", member.weight, None)]
+            changes += [Change(name, "state", member.state, None)] if member.state != "ready" else []
+    if before.ttl_ms != after.ttl_ms:
+        changes.append(Change(None, "ttl", before.ttl_ms / 1000, after.ttl_ms / 1000))
+    return tuple(changes)
+
+
+def _remembered(request: Request) -> str | None:
+    """The id, if another request with it can only be the same one."""
+    given = request.id
+    is_long = isinstance(given, str) and len(given.encode(errors="replace")) >= _MIN_REMEMBERED_BYTES
+    return given if isinstance(given, str) and is_long else None
+
+
+def _conflict(intent: Intent, history: History, expected: int) -> ControlError:
+    last = next((entry for entry in reversed(history) if not entry.is_note), None)
+    by = f", by {last.by or 'somebody'}" if last else ""
+    return ControlError("version_conflict", f"version {intent.version} is in force{by}; not {shown(expected)}")
+
+
+def _weights(asked: _Asked) -> tuple[Intent, Kind]:
+    check("weights", asked.arguments, ("weights", "over", "cancel"))
+    given, cancel = asked.arguments.get("weights", {}), asked.arguments.get("cancel", False)
+    has_over = "over" in asked.arguments
+    check_vector("weights", given)
+    if not isinstance(cancel, bool):
+        raise ControlError("bad_request", f"cancel must be true or false, not {shown(cancel)}")
+    if cancel and (given or has_over):
+        raise ControlError("bad_request", "cancel ends a ramp where it is, and goes with neither weights nor over")
+    if has_over and not given:
+        raise ControlError("bad_request", "over goes with weights")
+    intent, now_s = asked.intent, asked.now_s
+    if cancel:
+        return (
+            intent if intent.ramp is None or ramp.is_over(intent.ramp, now_s) else ramp.stopped(intent, now_s)
+        ), "ramp"
+    if not given:
+        return intent, "weights"
+    weights = {name: weight_of(name, value, member_of(intent, name)) for name, value in given.items()}
+    here = ramp.stopped(intent, now_s)
+    wanted = with_weights(here, weights)
+    if has_over:
+        over_s = duration("over", asked.arguments["over"], ramp.MIN_OVER_S, ramp.MAX_OVER_S)
+        if wanted is not here:
+            origin = {name: member.weight for name, member in here.members.items()}
+            wanted = replace(wanted, ramp=Ramp(origin, now_s, over_s))
+    check_somebody(wanted, asked.terms.force)
+    return wanted, "weights" if wanted.ramp is None else "ramp"
+
+
+def _state(asked: _Asked) -> tuple[Intent, Kind]:
+    check("state", asked.arguments, ("states",))
+    given = asked.arguments.get("states", {})
+    check_vector("state", given)
+    changed = {}
+    for name, state in given.items():
+        member = member_of(asked.intent, name)
+        if not isinstance(state, str) or state not in STATES:
+            raise ControlError(
+                "bad_state", f"the state of {name:.40}, {shown(state)}, must be one of: {', '.join(STATES)}"
+            )
+        if member.state != state:
+            changed[name] = replace(member, state=state)
+    if not changed:
+        return asked.intent, "state"
+    wanted = replace(asked.intent, members={**asked.intent.members, **changed})
+    check_somebody(wanted, asked.terms.force)
+    return wanted, "state"
+
+
+def _ttl(asked: _Asked) -> tuple[Intent, Kind]:
+    check("ttl", asked.arguments, ("ttl",))
+    if "ttl" not in asked.arguments:
+        return asked.intent, "ttl"
+    given = asked.arguments["ttl"]
+    try:
+        return replace(asked.intent, ttl_ms=round(values.ttl(given) * 1000)), "ttl"
+    except ValueError as error:
+        raise ControlError("bad_ttl", f"ttl {shown(given)} {error}") from error
+
+
+def _undo(asked: _Asked) -> tuple[Intent, Kind]:
+    check("undo", asked.arguments, ("version",))
+    version = asked.arguments.get("version")
+    if version is not None and (isinstance(version, bool) or not isinstance(version, int)):
+        raise ControlError("bad_request", f"version must be a whole number, not {shown(version)}")
+    wanted = undo.undone(asked.intent, asked.history, version, asked.now_s)
+    if wanted.members != asked.intent.members:
+        check_somebody(wanted, asked.terms.force)
+    return wanted, "undo"
+
+
+def _add(asked: _Asked) -> tuple[Intent, Kind]:
+    check("add", asked.arguments, ("name", "redis", "weight", "rampup"), needed=("name", "redis", "weight"))
+    return membership.added(asked.intent, **asked.arguments), "add"
+
+
+def _remove(asked: _Asked) -> tuple[Intent, Kind]:
+    check("remove", asked.arguments, ("name",), needed=("name",))
+    wanted = membership.removed(asked.intent, asked.arguments["name"], asked.in_flight, asked.terms.force)
+    check_somebody(wanted, asked.terms.force)
+    return wanted, "remove"
+
+
+_COMMANDS: dict[str, Callable[[_Asked], tuple[Intent, Kind]]] = {
+    "weights": _weights,
+    "state": _state,
+    "ttl": _ttl,
+    "undo": _undo,
+    "add": _add,
+    "remove": _remove,
+}

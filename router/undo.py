@@ -1,0 +1,70 @@
+"""Undo: weights, states and time to live as they were, read off the history backwards."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from router.history import AUTOMATIC, Entry, History
+from router.intent import STATES, Intent, Member
+from router.ramp import stopped
+from router.vectors import with_weights
+from tapfan.control import ControlError
+from tapfan.values import shown
+
+_MEMBERSHIP = {"add": "remove", "remove": "add"}  # what takes it back
+
+
+def undone(intent: Intent, history: History, version: int | None, now_s: float) -> Intent:
+    """With what was in force at that version; without one, before the last change of an operator's.
+
+    Writers that came since keep what they have; those that are gone stay so. Raises ControlError.
+    """
+    if version is None:
+        return _without(intent, [_last(history)], now_s)
+    oldest = _oldest(intent, history)
+    if not oldest <= version <= intent.version:
+        raise ControlError(
+            "unknown_version",
+            f"the history has no version {shown(version)}; it goes from {oldest} to {intent.version}",
+        )
+    return _without(intent, [entry for entry in reversed(history) if entry.version > version], now_s)
+
+
+def _last(history: History) -> Entry:
+    entry = next((entry for entry in reversed(history) if entry.by != AUTOMATIC), None)
+    if entry is None:
+        raise ControlError("unknown_version", "the history has no change that could be taken back")
+    if entry.kind in _MEMBERSHIP:
+        raise ControlError(
+            "bad_request",
+            f"the last change, version {entry.version}, was {entry.kind}: take it back with {_MEMBERSHIP[entry.kind]}, "
+            "or name the version to go back to",
+        )
+    return entry
+
+
+def _oldest(intent: Intent, history: History) -> int:
+    """The first version that can be gone back to: all changes since are in the history."""
+    first = next(iter(history), None)
+    if first is None:
+        return intent.version
+    return first.version if first.is_note else first.version - 1
+
+
+def _without(intent: Intent, entries: Iterable[Entry], now_s: float) -> Intent:
+    """Without the changes of these entries, the newest first; a ramp ends where weights change."""
+    before: dict[tuple[str | None, str], float | str | None] = {}
+    for entry in entries:
+        before |= {(change.writer, change.what): change.before for change in entry.changes}
+    weights: dict[str, float] = {}
+    members: dict[str, Member] = {}
+    for name, member in intent.members.items():
+        weight, state = before.get((name, "weight")), before.get((name, "state"))
+        if isinstance(weight, float):
+            weights[name] = weight
+        members[name] = replace(member, state=state) if state in STATES else member
+    ttl_s = before.get((None, "ttl"))
+    ttl_ms = round(ttl_s * 1000) if isinstance(ttl_s, float) else intent.ttl_ms
+    wanted = replace(intent, members=members, ttl_ms=ttl_ms)
+    if with_weights(wanted, weights) is wanted:
+        return wanted
+    return with_weights(stopped(wanted, now_s), weights)

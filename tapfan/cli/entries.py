@@ -1,0 +1,65 @@
+"""Entries of the history in words: what changed, who did it, when and why."""
+
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from typing import Any
+
+from tapfan import durations
+from tapfan.cli.output import local_times
+from tapfan.cli.showing import weight_text
+
+_AUTOMATIC = "tapfan"  # whom changes are by that nobody made
+_MOST = 4  # writers whose change is told by name
+_NS_A_S = 1_000_000_000
+_KINDS_AS_THEIR_CHANGES = ("weights", "state", "ttl", "health")  # kinds that say no more than what changed
+
+
+def line(entry: Mapping[str, Any]) -> str:
+    """The whole of an entry."""
+    return f"version {entry['version']}, {when(entry)}, by {who(entry)}: {what(entry)}"
+
+
+def what(entry: Mapping[str, Any]) -> str:
+    """What changed and why: "weights a 30 -> 70, b 70 -> 30 over 1m: the old host is full"."""
+    changed = "; ".join(_groups(entry["changes"]))
+    parts = [changed] if entry["kind"] in _KINDS_AS_THEIR_CHANGES and changed else [_title(entry), changed]
+    over = f" over {durations.text(entry['over'])}" if entry["over"] else ""
+    reason = f": {entry['reason']}" if entry["reason"] else ""
+    return " ".join(filter(None, parts)) + over + reason
+
+
+def who(entry: Mapping[str, Any]) -> str:
+    """Who made the change, and by which key, where there was one of another name."""
+    key = entry["key"]
+    return entry["by"] or key or "-" if key in (None, entry["by"]) else f"{entry['by']} ({key})".strip()
+
+
+def when(entry: Mapping[str, Any]) -> str:
+    """The local time of day, with the day where that is not today."""
+    return local_times([int(entry["at"] * _NS_A_S)])[0]
+
+
+def _title(entry: Mapping[str, Any]) -> str:
+    """What was done, in a word; a ramp that an operator did not begin was ended."""
+    is_cancelled = entry["kind"] == "ramp" and entry["over"] is None and entry["by"] != _AUTOMATIC
+    return "ramp cancelled," if is_cancelled else str(entry["kind"])
+
+
+def _groups(changes: list[dict[str, Any]]) -> Iterator[str]:
+    for name, group in groupby(changes, key=lambda change: str(change["what"])):
+        alike = list(group)
+        told = ", ".join(_change(name, change) for change in alike[:_MOST])
+        title = "weights" if name == "weight" and len(alike) > 1 else name
+        yield f"{title} {told}" + (f" and {len(alike) - _MOST} more" if len(alike) > _MOST else "")
+
+
+def _change(name: str, change: Mapping[str, Any]) -> str:
+    before, after = (_value(name, change[side]) for side in ("before", "after"))
+    step = f"{before} -> {after}" if before and after else after or f"was {before}"
+    return f"{change['writer']} {step}" if change["writer"] else step
+
+
+def _value(name: str, value: float | str | None) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    return durations.text(value) if name == "ttl" else weight_text(value)

@@ -1,0 +1,204 @@
+"""The commands that steer: `tapfan weights`, `drain`, `maint`, `ready`, `ttl`, `history` and `undo`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tapfan.cli import change_options as options
+from tapfan.cli import control_tables, draining
+from tapfan.cli.arguments import WeightChange, weight_vector, without_effect
+from tapfan.cli.asking import asking, change, show
+from tapfan.cli.change_options import given, signed
+from tapfan.cli.invocation import Config, Json, usage
+from tapfan.control import ControlClient
+
+Names = Annotated[list[str], typer.Argument(metavar="NAME", help="The writers, such as a b.", show_default=False)]
+
+
+def weights(
+    changes: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME=WEIGHT",
+            help="New weights: a=30; a=+10 and a=-10, more or less than now; a=50%, of the configured weight.",
+        ),
+    ] = None,
+    *,
+    over: options.Over = None,
+    cancel: options.Cancel = False,
+    if_version: options.IfVersion = None,
+    by: options.By = None,
+    reason: options.Reason = None,
+    force: options.Force = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Show the weights, or set those given, all at once.
+
+    When one of them is refused, none is set.
+    """
+    terms = given(by, reason, if_version, force=force)
+    with usage():
+        vector = weight_vector(changes or [])
+        if cancel and (vector or over):
+            raise ValueError("--cancel: ends the ramp where it is; set weights with another command")
+        if not (vector or cancel) and (terms or over):
+            raise ValueError("nothing to change: give weights, such as a=30, or --cancel")
+        if over:
+            terms["over"] = options.over_seconds(over)
+    with asking(config) as client:
+        if vector:
+            _check_parts(client, vector)
+            terms["weights"] = vector
+        elif cancel:
+            terms["cancel"] = True
+        result = change(client, "weights", **signed(terms)) if terms else client.request("weights")
+    show(result, as_json, control_tables.view)
+
+
+def drain(
+    names: Names,
+    *,
+    wait: options.Wait = False,
+    timeout: options.Timeout = None,
+    if_version: options.IfVersion = None,
+    by: options.By = None,
+    reason: options.Reason = None,
+    force: options.Force = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Give writers no new records; they store what they have.
+
+    Their weights stay as they are, and hold again when they are ready.
+    """
+    terms = given(by, reason, if_version, force=force)
+    _leave("drain", names, terms, wait=wait, timeout=timeout, config=config, as_json=as_json)
+
+
+def maint(
+    names: Names,
+    *,
+    wait: options.Wait = False,
+    timeout: options.Timeout = None,
+    if_version: options.IfVersion = None,
+    by: options.By = None,
+    reason: options.Reason = None,
+    force: options.Force = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Give writers no new records: their process will be stopped.
+
+    Or their Redis: once --wait returns, nothing is left that needs them.
+    """
+    terms = given(by, reason, if_version, force=force)
+    _leave("maint", names, terms, wait=wait, timeout=timeout, config=config, as_json=as_json)
+
+
+def ready(
+    names: Names,
+    *,
+    if_version: options.IfVersion = None,
+    by: options.By = None,
+    reason: options.Reason = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Give writers records again, by their weights."""
+    with asking(config) as client:
+        result = change(client, "state", states=dict.fromkeys(names, "ready"), **signed(given(by, reason, if_version)))
+    show(result, as_json, control_tables.view)
+
+
+def ttl(
+    duration: Annotated[str | None, typer.Argument(metavar="DURATION", help="The new one, such as 10m.")] = None,
+    *,
+    if_version: options.IfVersion = None,
+    by: options.By = None,
+    reason: options.Reason = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Show how long a record lives, or set it.
+
+    It lives so long from its capture on; what is set holds for the records to come.
+    """
+    terms = given(by, reason, if_version)
+    with usage():
+        if duration is None and terms:
+            raise ValueError("nothing to change: give a duration, such as 10m")
+    with asking(config) as client:
+        result = client.request("ttl") if duration is None else change(client, "ttl", ttl=duration, **signed(terms))
+    show(result, as_json, control_tables.ttl)
+
+
+def history(
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=500, help="The newest N changes.")] = 20,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Show who changed what, when and why.
+
+    Automatic changes, too; the newest first.
+    """
+    with asking(config) as client:
+        result = client.request("history", limit=limit)
+    show(result, as_json, control_tables.history)
+
+
+def undo(
+    version: Annotated[
+        int | None,
+        typer.Argument(metavar="VERSION", min=1, help="Have all as it was then (default: before the last change)."),
+    ] = None,
+    *,
+    if_version: options.IfVersion = None,
+    by: options.By = None,
+    reason: options.Reason = None,
+    force: options.Force = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Take back the last change, or all since a version.
+
+    With VERSION, weights, states and the TTL become what they were then.
+
+    An undo is a change, too, with a version of its own: a second one takes it back.
+    """
+    terms = given(by, reason, if_version, force=force) | ({} if version is None else {"version": version})
+    with asking(config) as client:
+        result = change(client, "undo", **signed(terms))
+    show(result, as_json, control_tables.all_of_it)
+
+
+def _leave(
+    state: str,
+    names: list[str],
+    terms: dict[str, Any],
+    *,
+    wait: bool,
+    timeout: str | None,
+    config: Path | None,
+    as_json: bool,
+) -> None:
+    """Have writers in a state in which they get no new records, and wait for what they have."""
+    with usage():
+        timeout_s = None if timeout is None else options.duration_seconds("--timeout", timeout)
+        if timeout and not wait:
+            raise ValueError("--timeout: goes with --wait")
+    with asking(config) as client:
+        result = change(client, "state", states=dict.fromkeys(names, state), **signed(terms))
+        show(result, as_json, control_tables.view)
+        if wait:
+            draining.wait(client, names, timeout_s)
+
+
+def _check_parts(client: ControlClient, vector: dict[str, WeightChange]) -> None:
+    """A part of a configured weight of 0 is 0 whatever it says, and not meant; that ends the command."""
+    if any(isinstance(value, str) and value.endswith("%") for value in vector.values()):
+        name = without_effect(vector, client.request("weights")["configured"])
+        with usage():
+            if name is not None:
+                raise ValueError(f"{name}={vector[name]}: its configured weight is 0; give a number, such as {name}=10")

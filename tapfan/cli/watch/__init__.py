@@ -1,0 +1,1 @@
+"""`tapfan watch`: a live screen of the writers, with keys that change weights and states."""

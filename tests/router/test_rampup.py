@@ -1,0 +1,208 @@
+"""A writer that comes back gets its weight in steps, if it is to; one that is new has it at once."""
+
+from collections import Counter
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.house import House, Rules
+from router.status import status
+from router.vectors import exact
+from tests.router.housing import (
+    FALL,
+    RISE,
+    ROUTER,
+    TTL_MS,
+    a_listener_report,
+    a_writer_report,
+    bring_up,
+    change,
+    ledger_of,
+    take_down,
+)
+from tests.router.sharing import a_batch
+from tests.router.wanting import an_intent
+
+
+def _house(rampup_s: float = 10.0, **weights: float) -> House:
+    """A router of writers that have all reported; a takes so long to its whole weight."""
+    intent = an_intent(**weights)
+    members = {**intent.members, "a": replace(intent.members["a"], rampup_s=rampup_s)}
+    house = House(replace(intent, members=members), TTL_MS, ROUTER, Rules(RISE, FALL), now_s=1000.0)
+    for name in members:
+        house.take_writer_report(a_writer_report(name, router=ROUTER), name.encode())
+    return house
+
+
+def _effective(house: House) -> dict[str, Fraction]:
+    return {name: exact(weight) for name, weight in house.weights.effective.items()}
+
+
+def test_at_the_start_everyone_has_its_whole_weight() -> None:
+    assert _effective(_house(a=30, b=70)) == {"a": 30, "b": 70}
+
+
+def test_a_writer_that_was_down_begins_with_one_step_and_has_all_at_the_end() -> None:
+    house = _house(a=30, b=70)
+    take_down(house, "a")
+    house.tick(1005.0)
+    bring_up(house, "a")
+    told = status(house, 0.0)["writers"]["a"]
+    assert (told["weight"], told["effective"], told["rampup_left"]) == (30, 0.3, 10.0)
+    assert status(house, 0.0)["writers"]["b"]["rampup_left"] is None
+    for now_s, percent in ((1005.05, 1), (1005.15, 2), (1009.95, 50), (1014.85, 99), (1014.95, 100), (1015.0, 100)):
+        house.tick(now_s)
+        assert _effective(house) == {"a": Fraction(30 * percent, 100), "b": 70}
+    assert status(house, 0.0)["writers"]["a"]["rampup_left"] is None
+    assert (house.intent.version, house.intent.members["a"].weight) == (1, 30)
+
+
+def test_a_writer_whose_reports_did_not_come_is_back_in_the_same_way() -> None:
+    house = _house(a=30, b=70)
+    for _ in range(FALL + 1):
+        house.take_writer_report(a_writer_report("b", router=ROUTER), b"b")
+        house.look(0.0)
+    assert _effective(house) == {"b": 70}
+    bring_up(house, "a")
+    assert _effective(house)["a"] == Fraction(30, 100)
+
+
+@pytest.mark.parametrize("state", ["drain", "maint"])
+def test_a_writer_that_is_ready_again_is_back_too(state: str) -> None:
+    house = _house(a=30, b=70)
+    change(house, "state", 1001.0, states={"a": state})
+    change(house, "state", 1002.0, states={"a": "ready"})
+    assert _effective(house) == {"a": Fraction(30, 100), "b": 70}
+    house.tick(1012.0)
+    assert _effective(house) == {"a": 30, "b": 70}
+
+
+def test_a_writer_that_is_ready_again_and_still_down_begins_when_it_is_up() -> None:
+    house = _house(a=30, b=70)
+    change(house, "state", 1001.0, states={"a": "maint"})
+    take_down(house, "a")
+    change(house, "state", 1002.0, states={"a": "ready"})
+    assert house.steering.rampup_left_s("a") is None
+    house.tick(1050.0)
+    assert _effective(house) == {"b": 70}
+    bring_up(house, "a")
+    assert _effective(house) == {"a": Fraction(30, 100), "b": 70}
+
+
+def test_a_writer_that_comes_back_while_it_is_not_ready_begins_when_it_is() -> None:
+    house = _house(a=30, b=70)
+    take_down(house, "a")
+    change(house, "state", 1001.0, states={"a": "drain"})
+    bring_up(house, "a")
+    assert _effective(house) == {"b": 70}
+    house.tick(1100.0)
+    change(house, "state", 1100.0, states={"a": "ready"})
+    assert _effective(house) == {"a": Fraction(30, 100), "b": 70}
+
+
+def test_a_writer_that_goes_down_again_begins_anew() -> None:
+    house = _house(a=30, b=70)
+    take_down(house, "a")
+    bring_up(house, "a")
+    house.tick(1005.05)
+    assert _effective(house)["a"] == Fraction(30 * 51, 100)
+    take_down(house, "a")
+    assert _effective(house) == {"b": 70}
+    house.tick(1007.0)
+    bring_up(house, "a")
+    assert _effective(house)["a"] == Fraction(30, 100)
+
+
+def test_the_end_of_a_rampup_does_not_begin_the_split_anew() -> None:
+    house = _house(a=0.1, b=0.1)
+    take_down(house, "a")
+    bring_up(house, "a")
+    house.tick(1009.95)
+    first = house.weights.take(1)
+    house.tick(1010.0)
+    assert house.steering.rampup_left_s("a") is None
+    assert Counter(first) + Counter(house.weights.take(1)) == {"a": 1, "b": 1}
+
+
+def test_without_a_rampup_all_is_back_at_once() -> None:
+    house = _house(rampup_s=0.0, a=30, b=70)
+    take_down(house, "a")
+    bring_up(house, "a")
+    assert _effective(house) == {"a": 30, "b": 70}
+
+
+def test_a_writer_that_is_late_at_the_start_is_first_heard_of_and_has_all_at_once() -> None:
+    intent = an_intent(a=30, b=70)
+    members = {**intent.members, "a": replace(intent.members["a"], rampup_s=10.0)}
+    house = House(replace(intent, members=members), TTL_MS, ROUTER, Rules(RISE, FALL), now_s=1000.0)
+    for _ in range(20):
+        house.take_writer_report(a_writer_report("b", router=ROUTER), b"b")
+        house.look(0.0)
+    assert _effective(house) == {"b": 70}
+    bring_up(house, "a")
+    assert _effective(house) == {"a": 30, "b": 70}
+
+
+def test_a_ramp_of_its_weight_and_that_of_its_coming_back_are_multiplied() -> None:
+    house = _house(a=100, b=100)
+    change(house, "weights", 1000.0, weights={"a": 0}, over=100)
+    take_down(house, "a")
+    house.tick(1050.5)
+    bring_up(house, "a")
+    house.tick(1052.55)
+    assert _effective(house) == {"a": Fraction(48) * Fraction(21, 100), "b": 100}
+
+
+def test_an_only_writer_gets_everything_from_its_first_step_on() -> None:
+    house = _house(a=30)
+    house.take_listener_report(a_listener_report(), b"listener", 0.0)
+    take_down(house, "a")
+    house.take_batch(a_batch(0, 1000))
+    bring_up(house, "a")
+    assert (house.held, house.writers["a"].lane.in_flight) == (0, 1000)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["up", "down", "look", "drain", "ready"]), st.sampled_from("ab"), st.floats(0, 4)),
+        max_size=40,
+    )
+)
+def test_however_writers_come_and_go_weights_only_rise_to_what_is_set(events: list[tuple[str, str, float]]) -> None:
+    """And nothing is lost of what came in meanwhile."""
+    house = _house(a=30, b=70)
+    house.take_listener_report(a_listener_report(), b"listener", 0.0)
+    now_s, end = 1000.0, 0
+    for event, name, passed_s in events:
+        now_s += passed_s
+        house.tick(now_s)
+        before = _effective(house)
+        if event in ("up", "down"):
+            house.take_writer_report(a_writer_report(name, event == "up", router=ROUTER), name.encode())
+        elif event == "look":
+            house.look(now_s)
+        else:
+            change(house, "state", now_s, states={name: event}, force=True)
+        house.take_batch(a_batch(end, 7))
+        end += 7
+        effective, members = _effective(house), house.intent.members
+        for writer, weight in effective.items():
+            assert house.writers[writer].health.up
+            assert members[writer].state == "ready"
+            assert 0 < weight <= members[writer].weight
+            if writer == "a" and writer not in before:
+                is_back = house.steering.rampup_left_s("a") is not None
+                assert weight == (Fraction(30, 100) if is_back else 30)
+        assert effective.keys() == {
+            writer for writer, member in members.items() if member.state == "ready" and house.writers[writer].health.up
+        }
+        ledger = ledger_of(house)
+        assert (ledger["captured"], ledger["in_flight"], ledger["balanced"]) == (end, end, True)
+    for name in "ab":
+        change(house, "state", now_s, states={name: "ready"})
+    bring_up(house, "a", "b")
+    house.tick(now_s + 10.0)
+    assert _effective(house) == {"a": 30, "b": 70}

@@ -1,0 +1,178 @@
+"""Undo and redo: weights, states and time to live as they were, whoever came and went meanwhile."""
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.changes import join
+from router.history import MAX_ENTRIES, History
+from router.intent import Intent
+from tapfan.control import ControlError
+from tests.router.housing import a_writer_report
+from tests.router.wanting import Wanted, a_request, an_intent
+
+
+def _refused(wanted: Wanted, **arguments: Any) -> ControlError:
+    before = copy.deepcopy(wanted.intent)
+    with pytest.raises(ControlError) as refusal:
+        wanted.take(a_request("undo", **arguments))
+    assert wanted.intent == before
+    return refusal.value
+
+
+def test_an_undo_takes_the_last_change_back_and_a_second_one_makes_it_again() -> None:
+    wanted = Wanted()
+    wanted.ask("weights", weights={"a": 50})
+    wanted.ask("state", states={"b": "drain"})
+    for state in ("ready", "drain", "ready"):
+        entry = wanted.ask("undo", by="ada")
+        assert (entry.kind, wanted.states["b"], wanted.weights["a"]) == ("undo", state, 50)
+    assert wanted.intent.version == 6
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("weights", {"weights": {"a": 1, "b": 2}}),
+        ("weights", {"weights": {"a": 1, "b": 2}, "over": 60}),
+        ("state", {"states": {"a": "maint"}}),
+        ("ttl", {"ttl": "10m"}),
+    ],
+)
+def test_every_kind_of_change_is_undone_and_redone(command: str, arguments: dict[str, Any]) -> None:
+    wanted = Wanted()
+    before = wanted.intent
+    wanted.ask(command, **arguments)
+    after = wanted.intent
+    wanted.ask("undo")
+    assert _values(wanted.intent) == _values(before)
+    assert wanted.intent.ramp is None
+    wanted.ask("undo")
+    assert _values(wanted.intent) == _values(after)
+
+
+def _values(intent: Intent) -> tuple[Any, ...]:
+    return intent.members, intent.ttl_ms
+
+
+def test_there_must_be_something_to_take_back() -> None:
+    assert _refused(Wanted()).code == "unknown_version"
+    wanted = Wanted()
+    wanted.intent, entry = join(wanted.intent, a_writer_report("c"), 0.0)
+    assert entry is not None
+    wanted.history = wanted.history.add(entry)
+    assert _refused(wanted).code == "unknown_version"
+
+
+def test_who_was_added_or_removed_is_not_taken_back_by_an_undo() -> None:
+    wanted = Wanted()
+    wanted.ask("weights", weights={"a": 50})
+    wanted.ask("add", name="c", redis="redis://c:6379/0", weight=20)
+    error = _refused(wanted)
+    assert error.code == "bad_request"
+    assert "remove" in error.message
+    wanted.ask("remove", name="c")
+    assert "add" in _refused(wanted).message
+
+
+def test_going_back_to_a_version_leaves_out_who_is_gone_and_leaves_alone_who_came_later() -> None:
+    wanted = Wanted(an_intent(a=30, b=70, d=1))
+    wanted.ask("weights", weights={"a": 40, "b": 60, "d": 2})  # version 2
+    wanted.ask("state", states={"b": "drain"})
+    wanted.ask("add", name="c", redis="redis://c:6379/0", weight=20)
+    wanted.ask("weights", weights={"a": 1, "b": 2, "c": 3, "d": 4})
+    wanted.ask("remove", name="d")
+    wanted.ask("ttl", ttl=60)
+    wanted.ask("undo", version=2)
+    assert (wanted.weights, wanted.intent.ttl_ms) == ({"a": 40, "b": 60, "c": 3}, 300_000)
+    assert wanted.states == {"a": "ready", "b": "ready", "c": "ready"}
+    assert wanted.intent.version == 8
+    wanted.ask("undo", version=7)
+    assert (wanted.weights, wanted.intent.ttl_ms, wanted.states["b"]) == ({"a": 1, "b": 2, "c": 3}, 60_000, "drain")
+
+
+def test_who_went_and_came_again_has_what_its_name_had() -> None:
+    wanted = Wanted()
+    wanted.ask("weights", weights={"b": 60})
+    wanted.ask("state", states={"b": "maint"})
+    wanted.ask("remove", name="b")
+    wanted.ask("add", name="b", redis="redis://other:6379/0", weight=5)
+    wanted.ask("undo", version=3)
+    assert (wanted.weights, wanted.states) == ({"a": 30, "b": 60}, {"a": "ready", "b": "maint"})
+    assert wanted.intent.members["b"].redis == "redis://other:6379/0"
+
+
+@pytest.mark.parametrize("version", [0, -1, 4, 2**70])
+def test_a_version_that_never_was_is_refused_with_the_oldest_possible(version: int) -> None:
+    wanted = Wanted()
+    wanted.ask("weights", weights={"b": 60})
+    wanted.ask("weights", weights={"b": 50})
+    error = _refused(wanted, version=version)
+    assert error.code == "unknown_version"
+    assert "from 1 to 3" in error.message
+
+
+def test_a_version_that_is_not_in_the_history_any_more_is_refused() -> None:
+    wanted = Wanted()
+    for weight in range(1, MAX_ENTRIES + 2):
+        wanted.ask("weights", weights={"b": 70 + weight})
+    assert "from 2 to 502" in _refused(wanted, version=1).message
+    wanted.ask("undo", version=3)
+    assert wanted.weights["b"] == 72
+
+
+def test_without_a_history_there_is_only_the_version_in_force() -> None:
+    wanted = Wanted()
+    wanted.ask("weights", weights={"b": 60})
+    wanted.history = History()
+    assert "from 2 to 2" in _refused(wanted, version=1).message
+    assert wanted.take(a_request("undo", version=2)) is None
+
+
+def test_a_ramp_that_is_undone_is_back_at_once_and_one_that_is_not_touched_goes_on() -> None:
+    wanted = Wanted()
+    wanted.ask("weights", now_s=0.0, weights={"a": 90}, over=10)
+    wanted.ask("ttl", now_s=1.0, ttl=60)
+    ramp = wanted.intent.ramp
+    wanted.ask("undo", now_s=2.0)
+    assert (wanted.intent.ttl_ms, wanted.intent.ramp) == (300_000, ramp)
+    wanted.ask("undo", now_s=3.0, version=1)
+    assert (wanted.weights, wanted.intent.ramp) == ({"a": 30, "b": 70}, None)
+
+
+_steps = st.one_of(
+    st.tuples(
+        st.just("weights"),
+        st.fixed_dictionaries({"weights": st.dictionaries(st.sampled_from("ab"), st.integers(0, 3))}),
+    ),
+    st.tuples(
+        st.just("state"),
+        st.fixed_dictionaries(
+            {"states": st.dictionaries(st.sampled_from("ab"), st.sampled_from(["ready", "drain", "maint"]))}
+        ),
+    ),
+    st.tuples(st.just("ttl"), st.fixed_dictionaries({"ttl": st.integers(1, 5)})),
+    st.tuples(st.just("undo"), st.fixed_dictionaries({}, optional={"version": st.integers(1, 12)})),
+    st.tuples(st.just("weights"), st.just({"weights": {"a": "+1"}, "over": 10}) | st.just({"cancel": True})),
+)
+
+
+@given(st.lists(_steps, max_size=15))
+def test_going_back_to_any_version_gives_what_was_set_then(steps: list[tuple[str, dict[str, Any]]]) -> None:
+    """Checked against a copy of each version."""
+    wanted = Wanted(an_intent(a=1, b=1))
+    versions = {1: _values(wanted.intent)}
+    for now, (command, arguments) in enumerate(steps):
+        forced = {} if command == "ttl" else {"force": True}
+        try:
+            wanted.take(a_request(command, float(now), **arguments, **forced))
+        except ControlError:
+            continue
+        versions[wanted.intent.version] = _values(wanted.intent)
+    for version, values in versions.items():
+        back = copy.copy(wanted)
+        back.take(a_request("undo", 100.0, version=version, force=True))
+        assert _values(back.intent) == values

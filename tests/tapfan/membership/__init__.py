@@ -1,0 +1,1 @@
+"""Tests of adding and removing writers, apart from those of real processes."""

@@ -1,0 +1,242 @@
+"""The commands that steer: what they ask the router for, what they refuse themselves, and their exit codes."""
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from tapfan.cli import asking, examples
+from tapfan.cli.__main__ import app
+from tapfan.cli.change_options import login_name
+from tapfan.control import CODES
+from tests.tapfan.answering import Answer, answering
+from tests.tapfan.conftest import WRITERS, Configure
+from tests.tapfan.views import entry, view
+
+ENTRIES = {"version": 3, "entries": [entry("ttl", (None, "ttl", 300.0, 600.0), reason="a search")]}
+
+
+class Router:
+    """Answers as a router would, and keeps what it was asked."""
+
+    def __init__(self, config: Path) -> None:
+        self.config = config
+        self.requests: list[dict[str, Any]] = []
+        self.refusal: str | None = None
+        self.view = view()
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The reply to any request."""
+        if self.refusal:
+            return {"ok": False, "error": {"code": self.refusal, "message": "no"}}
+        return {"ok": True, "result": ENTRIES if request["command"] == "history" else self.view}
+
+    def tapfan(self, *arguments: str) -> Result:
+        """Run the command with this router."""
+        return _tapfan(self.config, *arguments)
+
+    @property
+    def asked(self) -> list[dict[str, Any]]:
+        """The requests so far, without their ids."""
+        return [{name: value for name, value in request.items() if name != "id"} for request in self.requests]
+
+
+def _tapfan(config: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(app, [*arguments, "--config", str(config)])
+
+
+@pytest.fixture
+def router(configure: Configure, tmp_path: Path) -> Iterator[Router]:
+    (tmp_path / "run").mkdir()
+    made = Router(configure(f'[control]\ntimeout = "10s"\n{WRITERS}'))
+    with answering(f"ipc://{tmp_path}/run/control.ipc", made.answer) as made.requests:
+        yield made
+
+
+@pytest.fixture
+def alone(configure: Configure, tmp_path: Path) -> Path:
+    """A configuration of a run directory without a router."""
+    (tmp_path / "run").mkdir()
+    return configure(f'[control]\ntimeout = "200ms"\n{WRITERS}')
+
+
+@pytest.mark.parametrize(
+    ("typed", "asked"),
+    [
+        ("weights a=1 b=+2 --by anna", {"command": "weights", "weights": {"a": 1.0, "b": "+2"}, "by": "anna"}),
+        (
+            "weights a=-0.5 --over 1m30s --force --by anna --if-version 7 --reason why",
+            {
+                "command": "weights",
+                "weights": {"a": "-0.5"},
+                "over": 90.0,
+                "force": True,
+                "by": "anna",
+                "if_version": 7,
+                "reason": "why",
+            },
+        ),
+        ("weights --cancel --by anna", {"command": "weights", "cancel": True, "by": "anna"}),
+        ("weights", {"command": "weights"}),
+        ("drain a b --by anna", {"command": "state", "states": {"a": "drain", "b": "drain"}, "by": "anna"}),
+        ("maint b --force --by x", {"command": "state", "states": {"b": "maint"}, "force": True, "by": "x"}),
+        (
+            "ready b --by x --reason y --if-version 2",
+            {"command": "state", "states": {"b": "ready"}, "by": "x", "reason": "y", "if_version": 2},
+        ),
+        ("ttl", {"command": "ttl"}),
+        ("ttl 10m --by x --if-version 2", {"command": "ttl", "ttl": "10m", "by": "x", "if_version": 2}),
+        ("history", {"command": "history", "limit": 20}),
+        ("history --limit 500", {"command": "history", "limit": 500}),
+        ("undo --by x", {"command": "undo", "by": "x"}),
+        (
+            "undo 3 --by x --force --reason y",
+            {"command": "undo", "version": 3, "by": "x", "force": True, "reason": "y"},
+        ),
+    ],
+)
+def test_a_command_is_one_request(router: Router, typed: str, asked: dict[str, Any]) -> None:
+    shown = router.tapfan(*typed.split())
+    assert (shown.exit_code, shown.stderr, router.asked) == (0, "", [asked])
+    as_json = router.tapfan(*typed.split(), "--json")
+    assert json.loads(as_json.stdout) == (ENTRIES if asked["command"] == "history" else view())
+    assert router.asked == [asked, asked]
+
+
+@pytest.mark.parametrize("typed", ["weights a=1", "weights --cancel", "drain a", "ready a", "ttl 1m", "undo"])
+def test_a_change_is_signed_with_the_login_name(router: Router, typed: str) -> None:
+    router.tapfan(*typed.split())
+    assert router.asked[0]["by"] == login_name()
+
+
+@pytest.mark.parametrize("typed", ["weights", "ttl", "history"])
+def test_what_only_reads_is_not_signed(router: Router, typed: str) -> None:
+    router.tapfan(*typed.split())
+    assert "by" not in router.asked[0]
+
+
+@pytest.mark.parametrize(
+    ("typed", "problem"),
+    [
+        ("weights a=abc", "the weight of a, 'abc', must be a finite number from 0 to 1000000000"),
+        ("weights a", "'a' is not NAME=WEIGHT, such as a=30; or a=+10, a=-10"),
+        ("weights a=1 a=2", "a is given twice"),
+        ("weights a=+1e3", "the weight of a, '+1e3', must be +10 or -10 (more or less than now), or 50%"),
+        ("weights --cancel a=1", "--cancel: ends the ramp where it is"),
+        ("weights --cancel --over 1m", "--cancel: ends the ramp where it is"),
+        ("weights --over 1m", "nothing to change: give weights, such as a=30, or --cancel"),
+        ("weights --reason why", "nothing to change: give weights"),
+        ("weights --force", "nothing to change: give weights"),
+        ("weights a=1 --over 50ms", "--over '50ms': must be from 100ms to 1d"),
+        ("weights a=1 --over 25h", "--over '25h': must be from 100ms to 1d"),
+        ("weights a=1 --over soon", "--over 'soon': must be a duration such as"),
+        ("ttl --by anna", "nothing to change: give a duration, such as 10m"),
+        ("drain a --timeout 1m", "--timeout: goes with --wait"),
+        ("drain a --wait --timeout soon", "--timeout 'soon': must be a duration such as"),
+    ],
+)
+def test_what_cannot_be_meant_ends_with_2_before_anything_is_asked(alone: Path, typed: str, problem: str) -> None:
+    refused = _tapfan(alone, *typed.split())
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr.startswith(f"tapfan: {problem}")
+    assert len(refused.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "drain",
+        "maint",
+        "ready",
+        "undo x",
+        "undo 0",
+        "history --limit 0",
+        "history --limit 501",
+        "ttl 1m --if-version 0",
+    ],
+)
+def test_bad_usage_ends_with_2(alone: Path, typed: str) -> None:
+    assert _tapfan(alone, *typed.split()).exit_code == 2
+
+
+def test_a_part_of_a_configured_weight_of_zero_is_refused_before_anything_changes(router: Router) -> None:
+    router.view = view(configured={"a": 0.0, "b": 70.0})
+    refused = router.tapfan("weights", "b=50%", "a=50%")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr == "tapfan: a=50%: its configured weight is 0; give a number, such as a=10\n"
+    assert router.asked == [{"command": "weights"}]
+    for fine in (["b=50%", "a=0%"], ["b=0.5%", "a=5"]):
+        assert router.tapfan("weights", *fine).exit_code == 0
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_a_refusal_has_an_exit_code_for_whose_fault_it_is(router: Router, code: str) -> None:
+    router.refusal = code
+    refused = router.tapfan("weights", "a=1")
+    expected = {"version_conflict": 3, "internal": 1, "not_saved": 1, "rate_limited": 1}.get(code, 2)
+    assert (refused.exit_code, refused.stdout) == (expected, "")
+    assert refused.stderr.startswith("tapfan: no")
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("version_conflict", "tapfan history"),
+        ("unknown_version", "tapfan history"),
+        ("forbidden", "admin"),
+        ("not_saved", "disk"),
+        ("rate_limited", "again in a second"),
+    ],
+)
+def test_a_refusal_says_what_to_do_next(router: Router, code: str, told: str) -> None:
+    router.refusal = code
+    assert told in router.tapfan("undo").stderr
+
+
+def test_a_change_without_a_reply_is_asked_for_once_more_with_the_same_id(configure: Configure, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    config = configure(f'[control]\ntimeout = "500ms"\n{WRITERS}')
+    replies: Iterator[Any] = iter([None, {"ok": True, "result": view(repeated=True)}])
+    answer: Answer = lambda _request: next(replies)  # noqa: E731
+    with answering(f"ipc://{tmp_path}/run/control.ipc", answer) as requests:
+        done = _tapfan(config, "weights", "a=50")
+    assert (done.exit_code, len(requests)) == (0, 2)
+    assert requests[0] == requests[1]
+    assert len(requests[0]["id"]) >= 8
+
+
+@pytest.mark.parametrize("typed", ["weights a=1", "drain a", "ttl 1m", "undo", "history"])
+def test_without_a_router_it_ends_with_1(alone: Path, typed: str) -> None:
+    failed = _tapfan(alone, *typed.split())
+    assert (failed.exit_code, failed.stdout) == (1, "")
+    assert failed.stderr.startswith("tapfan: no reply from ipc://")
+    assert ("whether it was made after all" in failed.stderr) == (typed != "history")
+
+
+def test_the_examples_of_each_help_are_valid_and_fit_into_80_columns(router: Router) -> None:
+    for command, typed in examples.commands().items():
+        shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "80"}).stdout
+        assert max(map(len, shown.splitlines())) <= 80
+        assert re.search("Exit codes: 0 done, 1 ", shown)
+        for example in typed:
+            assert example in shown
+            for part in re.split(r" (?:\|\|?|&&) ", example):
+                program, *arguments = shlex.split(part)
+                if program == "tapfan" and command != "status":
+                    done = router.tapfan(*(argument for argument in arguments if argument != "--wait"))
+                    assert done.exit_code == (2 if "--timeout" in arguments else 0), (part, done.output)
+
+
+@pytest.mark.parametrize("command", ["weights", "drain", "maint", "ready", "ttl", "undo"])
+def test_the_help_of_each_change_names_the_exit_code_of_a_conflict(command: str) -> None:
+    shown = " ".join(CliRunner().invoke(app, [command, "--help"]).stdout.split())
+    assert "3 --if-version is not the version in force" in shown
+
+
+def test_each_code_that_has_a_next_step_is_one_of_the_routers() -> None:
+    assert set(asking.NEXT) <= set(CODES)
