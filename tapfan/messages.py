@@ -5,7 +5,7 @@ then it says how far it has sent (`sent`); the receiver, which takes everything 
 expects next. As both travel in order, an `expected` below the echoed `sent` proves a loss, and the sender sends
 again from there. A receiver that restarted, or a connection that broke, needs no other case.
 
-Shares are numbered one by one, and travel several to a message (`tapfan.wire`); what is `Stored` is said of several, too.
+Shares are numbered one by one and travel several to a message (`tapfan.wire`); `Stored` is about several, too.
 """
 
 import re
