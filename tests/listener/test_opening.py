@@ -157,10 +157,10 @@ def test_what_unpacks_to_much_takes_little_memory(tmp_path: Path) -> None:
     ("data", "problem"),
     [
         (b"", "is empty"),
-        (gzip.compress(b""), "is empty"),
+        (gzip.compress(b"", mtime=0), "is empty"),
         (b"\xd4\xc3", "begins with the bytes d4 c3, which is no capture file"),
         (b"GET / HTTP/1.1", "begins with the bytes 47 45 54 20, which is no capture file"),
-        (gzip.compress(b"something else"), "pcap or pcapng, also in gzip, can be read"),
+        (gzip.compress(b"something else", mtime=0), "pcap or pcapng, also in gzip, can be read"),
         (b"\x28\xb5\x2f\xfd1234", "is packed with zstd"),
         (b"\x1f\x8b\x08", "is cut before"),
         (b"\x1f\x8b\x09\x00 not gzip", "gzip data are damaged"),

@@ -216,7 +216,7 @@ def test_an_unknown_key_is_told_by_its_beginning_and_where_it_comes_from(router:
         assert keys.read(file).secret.get_secret_value() not in told_all
 
 
-@pytest.mark.parametrize("router_key", [keys.made(Path("x"), "x", "router").public, None])
+@pytest.mark.parametrize("router_key", [keys.made(Path("x"), "x", "router").public, None], ids=["another", "none"])
 def test_who_takes_it_for_another_router_or_does_not_encrypt_gets_nowhere(
     router: Router, clients: Clients, router_key: str | None
 ) -> None:

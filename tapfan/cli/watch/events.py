@@ -18,15 +18,17 @@ class Events:
         self._context: zmq.Context[sockets.Socket] = zmq.Context()
         # Without a bound of what it holds: with one, and heartbeats, libzmq 4.3.5 ends the process when the connection
         # breaks while it is full (libzmq #3937).
-        self.socket = sockets.connected(self._context, zmq.SUB, endpoint, key=key)
+        self.socket, self._refusals = sockets.watched(self._context, zmq.SUB, endpoint, b"", key)
         self.socket.setsockopt(zmq.SUBSCRIBE, b"")
 
     def close(self) -> None:
         """Close the connection."""
+        self._refusals.close()
         self._context.destroy(linger=0)
 
     def received(self) -> tuple[Mapping[str, Any] | None, list[Mapping[str, Any]]]:
-        """What came since the last call: the newest status, and all changes, oldest first."""
+        """What came since the last call: the newest status, and all changes, oldest first; to be called often."""
+        self._refusals.newest()  # a connection that the router did not take is tried again
         newest, changes = None, []
         while frames := sockets.received(self.socket):
             if len(frames) != 2:
