@@ -19,7 +19,7 @@ run: .venv/installed
 	@( $(BIN)/python -m tapfan.welcome & ); exec $(BIN)/supervisord -n -c supervisord.conf
 
 test: .venv/installed
-	$(BIN)/python -m pytest -n auto --maxprocesses 4
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 check: .venv/installed
 	$(BIN)/ruff check .

@@ -7,7 +7,7 @@ are encrypted (CURVE). Their User-Id is their public key, which the allowlist kn
 import ipaddress
 import resource
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -47,7 +47,7 @@ _BOUNDS: Mapping[EndpointName, sockets.Bounds] = {
     "records": sockets.Bounds(),
     "shares": sockets.Bounds(frame_bytes=2**20),
     "control": _SMALL,
-    "events": _SMALL,
+    "events": replace(_SMALL, to_send=1000),
 }
 
 

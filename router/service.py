@@ -42,7 +42,7 @@ _LONGEST_REST_S = 0.02  # and no record waits for longer
 # Replies wait for a client that is slow, those of a turn and more, and then are dropped. A request of some megabytes
 # still gets the reply that says that it is too large.
 _CONTROL = sockets.Bounds(to_send=256, to_take=64, frame_bytes=MAX_MESSAGE_BYTES + 2**16)
-_EVENTS = sockets.Bounds(to_send=100, to_take=64, frame_bytes=1024)
+_EVENTS = sockets.Bounds(to_send=1000, to_take=64, frame_bytes=1024)
 
 
 def serve(settings: Settings, log: Logger, stop: Stop) -> None:

@@ -96,7 +96,7 @@ def test_the_projects_own_file_gets_it_at_its_end() -> None:
 
 def test_of_the_projects_own_file_a_goes_with_its_comments() -> None:
     left = without_writer(_OWN, "a")
-    begin, end = _OWN.index("[[writers]]"), _OWN.index('[[writers]]\nname = "b"')
+    begin, end = _OWN.index("\n[[writers]]") + 1, _OWN.index('[[writers]]\nname = "b"')
     assert left == _OWN[:begin] + _OWN[end:]
 
 
