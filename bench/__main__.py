@@ -5,6 +5,7 @@ import sys
 
 from bench.blocks import block
 from bench.capture import capture, spool
+from bench.control import control
 from bench.fanout import fanout
 from bench.files import files
 from bench.outage import outage
@@ -12,7 +13,9 @@ from bench.pipeline import pipeline
 from bench.reader import reader
 from tests.process.namespace import namespace
 
-_BENCHES = {bench.__name__: bench for bench in (capture, files, spool, pipeline, fanout, block, reader, outage)}
+_BENCHES = {
+    bench.__name__: bench for bench in (capture, files, spool, pipeline, fanout, control, block, reader, outage)
+}
 
 
 def main() -> int:

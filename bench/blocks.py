@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.measuring import FOR_VOLUME, asked, cpu_s, folder, listener_options, process, send
+from bench.measuring import FOR_VOLUME, asked, cpu_s, everything, folder, process, send
 from bench.sender import acks
 from tapfan import blocks
 from tapfan.batch import Batch, Column, Records
@@ -27,24 +27,16 @@ _PACKETS = 100
 
 def block(space: Namespace) -> list[bool]:
     """Everything stored, nothing lost, and CPU a record; memory a record in blocks of 2,000."""
-    with folder() as path:
-        programs = Programs(
-            Path(path), listener=listener_options(space) | FOR_VOLUME, top={"layout": "block"}, netns=space.name
-        )
-        try:
-            programs.start()
-            programs.wait_ready()
-            processes = {name: process(programs, name) for name in programs.names}
-            before = {name: cpu_s(of) for name, of in processes.items()}
-            load = send(space, _RATE, _SECONDS)
-            begun = time.monotonic()
-            ledger = programs.wait_settled(int(load["sent"]), 60)["ledger"]
-            settled_s = time.monotonic() - begun
-            cpu = {name: (cpu_s(of) - before[name]) * 1e6 / load["sent"] for name, of in processes.items()}
-            drops = programs.log("listener").count("kernel_drops")
-            late_ms = _visible_after_ms(programs, space)
-        finally:
-            programs.close()
+    with everything(space, FOR_VOLUME, {"layout": "block"}) as programs:
+        processes = {name: process(programs, name) for name in programs.names}
+        before = {name: cpu_s(of) for name, of in processes.items()}
+        load = send(space, _RATE, _SECONDS)
+        begun = time.monotonic()
+        ledger = programs.wait_settled(int(load["sent"]), 60)["ledger"]
+        settled_s = time.monotonic() - begun
+        cpu = {name: (cpu_s(of) - before[name]) * 1e6 / load["sent"] for name, of in processes.items()}
+        drops = programs.log("listener").count("kernel_drops")
+        late_ms = _visible_after_ms(programs, space)
     print(f"block layout, {load['sent'] / load['seconds']:,.0f} packets/s, {ledger['stored']:,} records stored:")
     print(f"  all stored {settled_s:.1f} s after the last packet; {ledger}")
     for name, value in cpu.items():

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -21,6 +23,22 @@ def listener_options(space: Namespace) -> dict[str, object]:
     """The configuration's [listener]: capturing what comes into the namespace."""
     listen = [f"{space.address}:9000", f"[{space.address6}]:9000"]
     return {"listen": listen, "source": "capture", "serve": "none", "interface": space.inside}
+
+
+@contextmanager
+def everything(
+    space: Namespace, listener: Mapping[str, object] | None = None, top: Mapping[str, object] | None = None
+) -> Iterator[Programs]:
+    """All programs, ready, of which the listener captures what comes into the namespace, with these options."""
+    with folder() as path:
+        options = listener_options(space) | dict(listener or {})
+        programs = Programs(Path(path), listener=options, top=top, netns=space.name)
+        try:
+            programs.start()
+            programs.wait_ready()
+            yield programs
+        finally:
+            programs.close()
 
 
 def send(space: Namespace, rate: float, seconds: float) -> dict[str, float]:

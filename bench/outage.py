@@ -2,9 +2,8 @@
 
 import threading
 import time
-from pathlib import Path
 
-from bench.measuring import asked, folder, listener_options, memory_mib, process, send
+from bench.measuring import asked, everything, memory_mib, process, send
 from tests.process.namespace import Namespace
 from tests.process.running import Programs
 
@@ -16,29 +15,23 @@ _OURS = ("listener", "router", "writer-a", "writer-b")
 
 def outage(space: Namespace) -> list[bool]:
     """Both Redis servers away for a minute."""
-    with folder() as path:
-        programs = Programs(Path(path), listener=listener_options(space), top={"ttl": "1h"}, netns=space.name)
-        try:
-            programs.start()
-            programs.wait_ready()
-            for name in ("redis-a", "redis-b"):
-                programs.kill(name)
-            largest = dict.fromkeys(_OURS, 0.0)
-            load: dict[str, float] = {}
-            sending = threading.Thread(target=lambda: load.update(send(space, _RATE, _SECONDS)))
-            sending.start()
-            while sending.is_alive():
-                _note_largest(programs, largest)
-            spooled = programs.status()["ledger"]["spooled"]
-            programs.start("redis-a", "redis-b")
-            begun_s = time.monotonic()
-            while not _is_settled(programs) and time.monotonic() < begun_s + _SETTLE_S:
-                _note_largest(programs, largest)
-            settled_s = time.monotonic() - begun_s
-            ledger = programs.status()["ledger"]
-            drops = programs.status()["listeners"]["local"]["kernel_drops"]
-        finally:
-            programs.close()
+    with everything(space, top={"ttl": "1h"}) as programs:
+        for name in ("redis-a", "redis-b"):
+            programs.kill(name)
+        largest = dict.fromkeys(_OURS, 0.0)
+        load: dict[str, float] = {}
+        sending = threading.Thread(target=lambda: load.update(send(space, _RATE, _SECONDS)))
+        sending.start()
+        while sending.is_alive():
+            _note_largest(programs, largest)
+        spooled = programs.status()["ledger"]["spooled"]
+        programs.start("redis-a", "redis-b")
+        begun_s = time.monotonic()
+        while not _is_settled(programs) and time.monotonic() < begun_s + _SETTLE_S:
+            _note_largest(programs, largest)
+        settled_s = time.monotonic() - begun_s
+        ledger = programs.status()["ledger"]
+        drops = programs.status()["listeners"]["local"]["kernel_drops"]
     print(f"outage of {_SECONDS:g} s, {load['sent'] / load['seconds']:,.0f} packets/s, {load['sent']:,.0f} packets:")
     print(f"  {spooled:,} records were in the spool; all stored {settled_s:.0f} s after it; {ledger}")
     for name, mib in largest.items():
