@@ -13,7 +13,7 @@ from tests.process.asking import Asking, asking
 from tests.process.namespace import Namespace
 
 _RATE = 1_000_000
-_SECONDS = 12.0
+_SECONDS = 16.0
 _WARM_S = 1.0
 _EACH_S = 3.0
 _CHANGES_A_SECOND = 1000

@@ -89,11 +89,16 @@ def test_the_shares_of_batches_that_come_during_a_rest_go_together_after_it(ends
 def test_what_is_said_to_be_stored_together_is_acknowledged_together(ends: _Ends) -> None:
     for first in (10, 20):
         ends.listener.send(batch_message(a_batch(first, 10)))
-    ends.router._rests_until_s = 0.0
+
+    def has_all() -> bool:
+        ends.router._rests_until_s = 0.0
+        ends.router.turn()
+        return ends.router._house.in_flight("a") == 15
+
+    wait_for(has_all, "the router has all three batches")
     (router, _, _), *_ = shares_in(ends.turn_until(ends.writers["a"]))
     for name, socket in ends.writers.items():
         socket.send(Stored(name=name, router=router, number=0, shares=3, stored=15).pack())
-    ends.router._rests_until_s = 0.0
 
     def acknowledged() -> bool:
         ends.router._rests_until_s = 0.0
