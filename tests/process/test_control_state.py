@@ -126,6 +126,7 @@ def test_the_configuration_wins_where_it_was_edited_since_and_only_there(alone: 
         {"writer": "a", "what": "weight", "before": 80, "after": 45},
     ]
     assert alone.log("router").count("event=configuration_edited") == 1
+    wait_for(lambda: '"version":5' in (alone.run_dir / "control.json").read_text(encoding="utf-8"), "it is saved")
     alone.kill("router")
     _start_router(alone)
     assert _view(alone) == view
