@@ -15,7 +15,8 @@ from tapfan import blocks
 from tapfan.batch import Batch, Column, Records
 from tapfan.endpoints import packed
 from tapfan.reader import Reader
-from tapfan.settings import Settings, WriterSettings
+from tapfan.sections import WriterSettings
+from tapfan.settings import Settings
 from tests.process.namespace import Namespace
 from tests.writers.servers import Server
 from writers.commands import pack

@@ -17,11 +17,11 @@ from listener.decode.matching import Matching
 from listener.files.errors import CaptureFileError
 from listener.files.opening import CaptureFile
 from tapfan.batch import Records
+from tapfan.bounds import MAX_TIMESTAMP_NS
 from tapfan.logs import Logger
 from tapfan.messages import PacketCounts
 from tapfan.settings import Settings
 from tapfan.skips import Skipped
-from tapfan.wire import MAX_TIMESTAMP_NS
 
 _AHEAD = 8  # chunks that are decoded before they are asked for
 

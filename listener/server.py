@@ -11,7 +11,7 @@ import time
 from tapfan.endpoints import Endpoint
 from tapfan.logs import Logger
 from tapfan.program import CannotRunError
-from tapfan.settings import ListenerSettings
+from tapfan.sections import ListenerSettings
 
 _BIND_TIMEOUT_S = 3.0  # the process of a listener that was killed gives the port back a moment later
 _BIND_RETRY_S = 0.1

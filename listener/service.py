@@ -13,12 +13,14 @@ from listener.sources import NEEDED, Source, open_source
 from listener.spool import Spool
 from tapfan import keys, rights, rundir, sockets
 from tapfan.batch import Records
+from tapfan.bounds import MAX_RECORDS
 from tapfan.logs import Logger, Repeated
 from tapfan.messages import Acknowledgement, PacketCounts, read_message
 from tapfan.program import CannotRunError
-from tapfan.settings import ListenerSettings, Settings
+from tapfan.sections import ListenerSettings
+from tapfan.settings import Settings
 from tapfan.stopping import Stop
-from tapfan.wire import MAX_RECORDS, WireError, unpack
+from tapfan.wire import WireError, unpack
 
 _REPORT_PERIOD_S = 0.5
 _POLL_MS = 100  # how soon a stop is noticed

@@ -10,7 +10,7 @@ from tapfan.logs import Logger
 from tapfan.messages import PacketCounts, SourceKind
 from tapfan.program import CannotRunError
 from tapfan.rights import Capability
-from tapfan.settings import ListenerSettings
+from tapfan.sections import ListenerSettings
 
 NEEDED = frozenset({Capability.NET_RAW, Capability.NET_BIND_SERVICE})  # by open_source: to capture, and for low ports
 _HOW_TO_ALLOW = (

@@ -3,7 +3,8 @@
 import sys
 
 from router.service import serve
-from tapfan.program import arguments, run
+from tapfan.program import arguments
+from tapfan.running import run
 
 
 def main() -> int:

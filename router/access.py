@@ -4,23 +4,22 @@ Programs of this host come over ipc, or over plain TCP on loopback, and are not 
 are encrypted (CURVE). Their User-Id is their public key, which the allowlist knows, or does not know any more.
 """
 
-import ipaddress
 import resource
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import Literal
 
 import zmq
 from zmq.utils import z85
 
+from router import senders
+from router.allowlist import Allowlist
 from router.limits import BURST, RATE, Limits
-from tapfan import allowlist, keys, sockets
-from tapfan.allowlist import Allowed, AllowlistError
+from tapfan import keys, sockets
+from tapfan.allowlist import Allowed
 from tapfan.control import ControlError
 from tapfan.handshakes import Handshakes
 from tapfan.logs import Logger, Repeated
-from tapfan.program import CannotRunError
 from tapfan.settings import EndpointName, Settings
 
 IO_THREADS = 2  # of the context: the second one is for other hosts, whose handshakes hold up nobody here
@@ -33,6 +32,7 @@ _KEY_BYTES = 32
 _REFUSED = "not a client that may connect here"
 _LOOK_PERIOD_S = 0.5
 _MOST_A_TURN = 64
+_BARRED_S = 60.0
 _DESCRIPTORS = 65_536  # a connection takes one, also before it has shown a key
 
 ROLES: Mapping[EndpointName, tuple[keys.ClientRole, ...]] = {
@@ -42,12 +42,13 @@ ROLES: Mapping[EndpointName, tuple[keys.ClientRole, ...]] = {
     "events": ("admin", "read"),
 }
 # Of requests and subscriptions, which are small, few are kept for a peer that is not read, or does not read.
-_SMALL = sockets.Bounds(to_send=64, to_take=64, frame_bytes=256 * 1024)
+# A subscription is as long as a topic, and ZeroMQ puts each byte of it into a tree of its own on our thread; what a
+# client says to be let in has less than 300 bytes.
 _BOUNDS: Mapping[EndpointName, sockets.Bounds] = {
     "records": sockets.Bounds(),
     "shares": sockets.Bounds(frame_bytes=2**20),
-    "control": _SMALL,
-    "events": replace(_SMALL, to_send=1000),
+    "control": sockets.Bounds(to_send=64, to_take=64, frame_bytes=256 * 1024),
+    "events": sockets.Bounds(to_send=1000, to_take=64, frame_bytes=512),
 }
 
 
@@ -60,54 +61,6 @@ class Peer:
 
 
 LOCAL = Peer(None, "admin")
-
-
-class Allowlist:
-    """The allowlist of a router's key, read again when its file changed. Raises CannotRunError when it cannot be."""
-
-    def __init__(self, key: keys.Key, log: Logger) -> None:
-        self._file = allowlist.beside(key.file)
-        self._log = log
-        self._state = self._look()
-        self._next_look_s = 0.0
-        try:
-            self._allowed = allowlist.read(self._file)
-        except AllowlistError as error:
-            raise CannotRunError(str(error)) from error
-        if not self._allowed:
-            log.warning("nobody_is_allowed", file=str(self._file), hint="`tapfan keys make` makes a key and allows it")
-
-    def get(self, public: str) -> Allowed | None:
-        """The client with that public key, if it is allowed now."""
-        return self._allowed.get(public)
-
-    def refresh(self, now_s: float) -> list[Allowed]:
-        """When it is time, read the file if it changed; gives those that are not allowed any more as they were."""
-        if now_s < self._next_look_s:
-            return []
-        self._next_look_s = now_s + _LOOK_PERIOD_S
-        state = self._look()
-        if state == self._state:
-            return []
-        self._state = state
-        try:
-            allowed = allowlist.read(self._file)
-        except AllowlistError as error:
-            self._log.error("allowlist_not_read", problem=str(error), then="that from before stays in force")
-            return []
-        before, self._allowed = self._allowed, allowed
-        lost = _difference(before, allowed)
-        new = _difference(allowed, before)
-        self._log.info("allowlist_read", allowed=len(allowed), new=_names(new), no_more=_names(lost))
-        return lost
-
-    def _look(self) -> tuple[int, ...] | None:
-        """What changes with the file."""
-        try:
-            state = self._file.stat()
-        except OSError:
-            return None
-        return state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
 @dataclass
@@ -132,6 +85,8 @@ class Access:
         self._repeated = repeated
         self._limits = Limits()
         self._opened: list[_Opened] = []
+        self._next_look_s = 0.0
+        self._barred: dict[tuple[EndpointName, str], float] = {}  # who may not connect, and until when
         self._key = keys.of_router(settings)
         if self._key is None:
             return
@@ -157,7 +112,7 @@ class Access:
         return [] if self._key is None else [self._zap, *(opened.handshakes.socket for opened in self._opened)]
 
     def turn(self, ready: Container[object], now_s: float) -> None:
-        """Answer those that ask to connect, tell of those that could not, and see who is allowed.
+        """Answer those that ask to connect, tell of those that could not, and see now and then who is allowed.
 
         `ready`: the sockets that have something.
         """
@@ -178,22 +133,21 @@ class Access:
             if request is None:
                 break
             sockets.sent(self._zap, *self._answer(request))
-        self._drop(self._allowlist.refresh(now_s))
-        for opened in self._opened:
-            if opened.bound is None:
-                self._bind_again(opened)
+        if now_s >= self._next_look_s:
+            self._next_look_s = now_s + _LOOK_PERIOD_S
+            self._look(now_s)
 
     def peer(self, sender: zmq.Frame, now_s: float) -> Peer:
         """Who sends a request on control. Raises ControlError when it may ask nothing, or nothing so soon."""
-        if self._key is None or _is_local(sender):
+        if self._key is None or senders.is_local(sender):
             return LOCAL
         client = self._client(sender)
         if client is None or client.role not in ("admin", "read"):
-            user_id = _user_id(sender)
-            self._repeated.warn("request_refused", user_id, peer=_address(sender), key=keys.shortened(user_id))
+            user_id = senders.user_id(sender)
+            self._repeated.warn("request_refused", user_id, peer=senders.address(sender), key=keys.shortened(user_id))
             raise ControlError("forbidden", "this key is not allowed any more")
         if not self._limits.allows(client.public, now_s):
-            self._repeated.warn("rate_limited", client.name, peer=_address(sender), key=client.name)
+            self._repeated.warn("rate_limited", client.name, peer=senders.address(sender), key=client.name)
             raise ControlError(
                 "rate_limited", f"the key {client.name} may ask {RATE:g} times a second, and {BURST:g} times in a row"
             )
@@ -201,17 +155,45 @@ class Access:
 
     def lets_in(self, name: EndpointName, sender: zmq.Frame) -> bool:
         """Whether what a connected peer sends is to be taken: its key may have been revoked since it connected."""
-        if self._key is None or _is_local(sender):
+        if self._key is None or senders.is_local(sender):
             return True
         client = self._client(sender)
         if client is not None and client.role in ROLES[name]:
             return True
-        user_id = _user_id(sender)
-        self._repeated.warn("message_refused", user_id, socket=name, peer=_address(sender), key=keys.shortened(user_id))
+        user_id = senders.user_id(sender)
+        self._repeated.warn(
+            "message_refused", user_id, socket=name, peer=senders.address(sender), key=keys.shortened(user_id)
+        )
         return False
 
+    def end(self, name: EndpointName, sender: zmq.Frame, problem: str, now_s: float) -> None:
+        """End all connections to a socket from other hosts; the key of who gave cause is not let in for a while.
+
+        Nothing is done while they are ended already, nor for a program of this host.
+        """
+        if self._key is None or senders.is_local(sender):
+            return
+        for opened in self._opened:
+            if opened.name == name and opened.bound is not None:
+                user_id = senders.user_id(sender)
+                client = self._client(sender)
+                shown = client.name if client else keys.shortened(user_id)
+                self._repeated.warn(
+                    "connections_ended", shown, socket=name, peer=senders.address(sender), key=shown, problem=problem
+                )
+                self._barred[name, user_id] = now_s + _BARRED_S
+                _unbind(opened)
+
+    def _look(self, now_s: float) -> None:
+        """Bind what was unbound a while ago, see who is allowed no more, and forget who is not barred any more."""
+        for opened in self._opened:
+            if opened.bound is None:
+                self._bind_again(opened)
+        self._drop(self._allowlist.refresh())
+        self._barred = {who: until_s for who, until_s in self._barred.items() if until_s > now_s}
+
     def _client(self, sender: zmq.Frame) -> Allowed | None:
-        return self._allowlist.get(_user_id(sender))
+        return self._allowlist.get(senders.user_id(sender))
 
     def _answer(self, request: list[bytes]) -> list[bytes]:
         """The answer to a request of ZAP: 200 with the public key as User-Id, or 400."""
@@ -226,13 +208,14 @@ class Access:
             self._repeated.warn("connection_refused", problem="it shows no key")
             return None
         domain, host = (part.decode(errors="replace") for part in request[4:6])
-        host, public = _plain(host), _z85(request[8])
+        host, public = senders.plain(host), _z85(request[8])
         opened = next((opened for opened in self._opened if opened.name == domain), None)
         client = self._allowlist.get(public)
-        if opened is not None and client is not None and client.role in ROLES[opened.name]:
+        is_barred = opened is not None and (opened.name, public) in self._barred
+        if opened is not None and client is not None and client.role in ROLES[opened.name] and not is_barred:
             opened.handshakes.let_in(host)
             return public
-        if client is None:
+        if client is None or is_barred:
             self._repeated.warn("key_refused", f"{host} {domain}", socket=domain, peer=host, key=keys.shortened(public))
         else:
             self._repeated.warn(
@@ -249,8 +232,7 @@ class Access:
         roles = {client.role for client in lost}
         for opened in self._opened:
             if opened.name != "control" and opened.bound is not None and roles.intersection(ROLES[opened.name]):
-                opened.socket.unbind(opened.bound)
-                opened.bound = None
+                _unbind(opened)
 
     def _bind_again(self, opened: _Opened) -> None:
         try:
@@ -261,57 +243,21 @@ class Access:
         opened.bound = _bound_to(opened.socket)
 
 
+def _unbind(opened: _Opened) -> None:
+    """End the connections of a socket that is bound for other hosts."""
+    assert opened.bound is not None
+    opened.socket.unbind(opened.bound)
+    opened.bound = None
+
+
 def _bound_to(socket: sockets.Socket) -> str:
     bound = socket.getsockopt(zmq.LAST_ENDPOINT)
     assert isinstance(bound, bytes)
     return bound.rstrip(b"\0").decode()
 
 
-def _difference(some: Mapping[str, Allowed], others: Mapping[str, Allowed]) -> list[Allowed]:
-    return [entry for public, entry in some.items() if others.get(public) != entry]
-
-
-def _names(clients: Iterable[Allowed]) -> str:
-    return ",".join(f"{client.name}:{client.role}" for client in clients)
-
-
-def _user_id(sender: zmq.Frame) -> str:
-    """The public key that ZAP let in; empty where there is none."""
-    return _property(sender, "User-Id")
-
-
-def _address(sender: zmq.Frame) -> str:
-    return _plain(_property(sender, "Peer-Address"))
-
-
-def _is_local(sender: zmq.Frame) -> bool:
-    """Whether it came over ipc, where the peer's address is not one of IP."""
-    address = _property(sender, "Peer-Address")
-    return not _is_ip(address) and (bool(address) or not _user_id(sender))
-
-
-@lru_cache(maxsize=1024)
-def _is_ip(address: str) -> bool:
-    try:
-        ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    return True
-
-
-def _property(sender: zmq.Frame, name: str) -> str:
-    try:
-        return str(sender.get(name))
-    except zmq.ZMQError:
-        return ""
-
-
 def _z85(key: bytes) -> str:
     return z85.encode(key).decode() if len(key) == _KEY_BYTES else ""
-
-
-def _plain(host: str) -> str:
-    return host.removeprefix("::ffff:")
 
 
 def _allow_descriptors() -> None:

@@ -5,18 +5,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from router import membership, ramp, undo
-from router.history import AUTOMATIC, Change, Entry, History, Kind
+from router.history import Change, Entry, History, Kind
 from router.intent import STATES, Intent, Ramp
+from router.receivers import check_somebody
 from router.terms import Terms, check, check_vector, duration, listed, terms_of
-from router.vectors import check_somebody, member_of, weight_of, with_weights
+from router.vectors import member_of, weight_of, with_weights
 from tapfan import values
-from tapfan.control import ControlError
+from tapfan.control import AUTOMATIC, MAX_OVER_S, MIN_OVER_S, ControlError
 from tapfan.messages import WriterReport
 from tapfan.values import shown
 
 _MIN_REMEMBERED_BYTES = 8  # a shorter id may be the same by accident
 
-InFlight = Callable[[str], int]
+InFlight = Callable[[str], int | None]
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,11 @@ class _Asked:
     now_s: float
     in_flight: InFlight
 
+    def checked(self, wanted: Intent) -> Intent:
+        """What comes of it, which leaves somebody who gets records, unless that is forced. Raises ControlError."""
+        check_somebody(self.intent, wanted, self.now_s, self.terms.force)
+        return wanted
+
 
 def is_change(command: str, arguments: Mapping[str, Any]) -> bool:
     """Whether a request may change something, and so is for those who may."""
@@ -61,12 +67,12 @@ def is_change(command: str, arguments: Mapping[str, Any]) -> bool:
 def is_repeated(history: History, request: Request) -> bool:
     """Whether the request was applied before. Raises ControlError for another one under its id."""
     request_id = _remembered(request)
-    entry = history.find(request_id) if request_id is not None else None
-    if entry is None:
+    applied = history.find(request_id) if request_id is not None else None
+    if applied is None:
         return False
-    if entry.digest != request.digest:
+    if not applied.is_same(request.digest):
         raise ControlError(
-            "id_reused", f"the id {shown(request_id)} is that of another request, version {entry.version}"
+            "id_reused", f"the id {shown(request_id)} is that of another request, version {applied.version}"
         )
     return True
 
@@ -76,7 +82,7 @@ def apply(
 ) -> tuple[Intent, Entry | None]:
     """What the request makes of it, and the entry for the history: None when it changes nothing, or did so before.
 
-    `in_flight`: how many records a writer has. Raises ControlError.
+    `in_flight`: how many records a writer has; None: it gets more. Raises ControlError.
     """
     if is_repeated(history, request):
         return intent, None
@@ -89,6 +95,10 @@ def apply(
     wanted, kind = make(_Asked(intent, history, arguments, terms, request.now_s, in_flight))
     if wanted == intent:
         return intent, None
+    begun = wanted.ramp if kind == "ramp" else None
+    # What a ramp is broken off at was in force, not what it was to lead to: that is what an undo goes back to.
+    is_broken_off = intent.ramp is not None and (begun is not None or wanted.ramp is None)
+    here = ramp.stopped(intent, request.now_s) if is_broken_off else intent
     request_id = _remembered(request)
     entry = Entry(
         intent.version + 1,
@@ -97,8 +107,8 @@ def apply(
         terms.by,
         request.key,
         terms.reason,
-        wanted.ramp.over_s if wanted.ramp is not None and wanted.ramp is not intent.ramp else None,
-        differences(intent, wanted),
+        begun.over_s if begun else None,
+        differences(here, wanted) + ((Change(None, "ramp", None, begun.over_s),) if begun else ()),
         request_id,
         request.digest if request_id is not None else None,
     )
@@ -116,7 +126,7 @@ def join(intent: Intent, report: WriterReport, now_s: float) -> tuple[Intent, En
 
 
 def differences(before: Intent, after: Intent) -> tuple[Change, ...]:
-    """Every value that is another."""
+    """Every value that is another; not whether a ramp goes on."""
     changes: list[Change] = []
     for name, member in after.members.items():
         had = before.members.get(name)
@@ -162,23 +172,30 @@ def _weights(asked: _Asked) -> tuple[Intent, Kind]:
         raise ControlError("bad_request", "cancel ends a ramp where it is, and goes with neither weights nor over")
     if has_over and not given:
         raise ControlError("bad_request", "over goes with weights")
-    intent, now_s = asked.intent, asked.now_s
     if cancel:
-        return (
-            intent if intent.ramp is None or ramp.is_over(intent.ramp, now_s) else ramp.stopped(intent, now_s)
-        ), "ramp"
+        return _ramp_cancelled(asked), "ramp"
     if not given:
-        return intent, "weights"
-    weights = {name: weight_of(name, value, member_of(intent, name)) for name, value in given.items()}
-    here = ramp.stopped(intent, now_s)
+        return asked.intent, "weights"
+    here = ramp.stopped(asked.intent, asked.now_s)
+    weights = {name: weight_of(name, value, member_of(here, name)) for name, value in given.items()}
     wanted = with_weights(here, weights)
     if has_over:
-        over_s = duration("over", asked.arguments["over"], ramp.MIN_OVER_S, ramp.MAX_OVER_S)
+        over_s = duration("over", asked.arguments["over"], MIN_OVER_S, MAX_OVER_S)
         if wanted is not here:
-            origin = {name: member.weight for name, member in here.members.items()}
-            wanted = replace(wanted, ramp=Ramp(origin, now_s, over_s))
-    check_somebody(wanted, asked.terms.force)
-    return wanted, "weights" if wanted.ramp is None else "ramp"
+            return _ramp_begun(asked, here, wanted, over_s), "ramp"
+    return asked.checked(wanted), "weights"
+
+
+def _ramp_cancelled(asked: _Asked) -> Intent:
+    going = asked.intent.ramp
+    if going is None or ramp.is_over(going, asked.now_s):
+        return asked.intent
+    return asked.checked(ramp.stopped(asked.intent, asked.now_s))
+
+
+def _ramp_begun(asked: _Asked, here: Intent, wanted: Intent, over_s: float) -> Intent:
+    origin = {name: member.weight for name, member in here.members.items()}
+    return asked.checked(replace(wanted, ramp=Ramp(origin, asked.now_s, over_s)))
 
 
 def _state(asked: _Asked) -> tuple[Intent, Kind]:
@@ -196,9 +213,7 @@ def _state(asked: _Asked) -> tuple[Intent, Kind]:
             changed[name] = replace(member, state=state)
     if not changed:
         return asked.intent, "state"
-    wanted = replace(asked.intent, members={**asked.intent.members, **changed})
-    check_somebody(wanted, asked.terms.force)
-    return wanted, "state"
+    return asked.checked(replace(asked.intent, members={**asked.intent.members, **changed})), "state"
 
 
 def _ttl(asked: _Asked) -> tuple[Intent, Kind]:
@@ -217,10 +232,9 @@ def _undo(asked: _Asked) -> tuple[Intent, Kind]:
     version = asked.arguments.get("version")
     if version is not None and (isinstance(version, bool) or not isinstance(version, int)):
         raise ControlError("bad_request", f"version must be a whole number, not {shown(version)}")
-    wanted = undo.undone(asked.intent, asked.history, version, asked.now_s)
-    if wanted.members != asked.intent.members:
-        check_somebody(wanted, asked.terms.force)
-    return wanted, "undo"
+    wanted = undo.undone(asked.intent, asked.history, version)
+    gives_as_before = (wanted.members, wanted.ramp) == (asked.intent.members, asked.intent.ramp)
+    return wanted if gives_as_before else asked.checked(wanted), "undo"
 
 
 def _add(asked: _Asked) -> tuple[Intent, Kind]:
@@ -231,8 +245,7 @@ def _add(asked: _Asked) -> tuple[Intent, Kind]:
 def _remove(asked: _Asked) -> tuple[Intent, Kind]:
     check("remove", asked.arguments, ("name",), needed=("name",))
     wanted = membership.removed(asked.intent, asked.arguments["name"], asked.in_flight, asked.terms.force)
-    check_somebody(wanted, asked.terms.force)
-    return wanted, "remove"
+    return asked.checked(wanted), "remove"
 
 
 _COMMANDS: dict[str, Callable[[_Asked], tuple[Intent, Kind]]] = {

@@ -78,6 +78,8 @@ class Commits:
         self._intent = intent
         if entry is not None:
             self._history = self._history.add(entry)
+            if entry.kind == "remove":
+                self._hold_back()
         if self._saving is None:
             self._hand_over()
 
@@ -93,6 +95,7 @@ class Commits:
                 self._house.adopt(staged.intent, [staged.entry], time.time())
             staged.done(None)
         self._begin_anew()
+        self._hold_back()
         if self._saved:
             os.eventfd_write(self.wake, 1)
 
@@ -107,22 +110,32 @@ class Commits:
 
     def close(self) -> None:
         """See saved and in force what waits; takes nothing more."""
-        self.look()
-        while self.waiting or self._saving is not None:
-            select.select([self.wake], [], [])
-            self.settle()
+        poll = select.poll()
+        poll.register(self.wake, select.POLLIN)
+        for _ in range(2):  # the second time only after a failure: the file may hold what was refused
+            self.look()
+            while self.waiting or self._saving is not None:
+                poll.poll()
+                self.settle()
         self._groups.put(None)
         self._thread.join()
         os.close(self.wake)
 
+    def _all_waiting(self) -> list[_Staged]:
+        return [*self._saved, *(self._saving or ()), *self._staged]
+
+    def _hold_back(self) -> None:
+        """Let the writers get nothing more that are to be removed: what they have not got is not given to others."""
+        entries = [staged.entry for staged in self._all_waiting() if staged.entry and staged.entry.kind == "remove"]
+        self._house.hold_back({change.writer for entry in entries for change in entry.changes if change.writer})
+
     def _begin_anew(self) -> None:
         """Let what waits follow on what is in force now: the house makes entries by itself, too."""
-        waiting = [*self._saved, *(self._saving or ()), *self._staged]
+        waiting = self._all_waiting()
         self._intent = waiting[-1].intent if waiting else self._house.intent
         self._known = self._history = self._house.history
-        for staged in waiting:
-            if staged.entry is not None:
-                self._history = self._history.add(staged.entry)
+        if waiting:
+            self._history = self._known.add(*(staged.entry for staged in waiting if staged.entry is not None))
 
     def _hand_over(self) -> None:
         """Let the thread save all that is staged, with what is in force."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgpack
+import zmq
 
 from router.history import Entry
 from tapfan import sockets
@@ -11,7 +12,9 @@ from tapfan.control import CHANGE, SNAPSHOT, TOPICS
 
 _PERIOD_S = 1.0
 _PAUSE_S = 0.05  # at least, between two snapshots, however fast it changes
-_MESSAGES_A_TURN = 64
+_MESSAGES_A_TURN = 256
+_MAX_HEARD = 2000  # messages of subscribers from one snapshot to the next
+MAX_STRANGE_BYTES = 16 * 1024  # of prefixes of no topic
 
 
 class Events:
@@ -24,19 +27,33 @@ class Events:
         self._socket = socket
         self._status = status
         self._prefixes: set[bytes] = set()  # of topics, that somebody subscribed to
+        self._strange: set[bytes] = set()  # those of no topic, as long as there is room for them
+        self._strange_bytes = self._heard = 0
         self._last_s = self._due_s = 0.0
 
-    def subscribe(self) -> None:
-        """Take what subscribers say: of each prefix of a topic, that there is a first one, or not even a last one."""
+    def subscribe(self) -> zmq.Frame | None:
+        """Take what subscribers say: of each prefix of a topic, that there is a first one, or not even a last one.
+
+        Gives the newest message of those that were too much: they come too fast, or are for prefixes of no topic, which
+        ZeroMQ keeps all the same.
+        """
+        too_much = None
         for _ in range(_MESSAGES_A_TURN):
-            frames = sockets.received(self._socket)
-            if frames is None:
-                return
+            message = sockets.received_from(self._socket)
+            if message is None:
+                break
+            sender, frames = message
             told = b"".join(frames)
-            if told[:1] == b"\1" and any(topic.startswith(told[1:]) for topic in TOPICS):
-                self._prefixes.add(told[1:])
-            elif told[:1] == b"\0":
-                self._prefixes.discard(told[1:])
+            kind, prefix = told[:1], told[1:]
+            self._heard += 1
+            if kind == b"\0":
+                self._forget(prefix)
+                continue
+            if kind == b"\1":
+                self._keep(prefix)
+            if self._heard > _MAX_HEARD or self._strange_bytes > MAX_STRANGE_BYTES:
+                too_much = sender
+        return too_much
 
     def changed(self, entries: Iterable[Entry]) -> None:
         """Publish new entries; a snapshot follows them."""
@@ -50,8 +67,22 @@ class Events:
         if now_s < self._due_s:
             return
         self._last_s, self._due_s = now_s, now_s + _PERIOD_S
+        self._heard = 0
         if self._wanted(SNAPSHOT):
             self._publish(SNAPSHOT, self._status())
+
+    def _keep(self, prefix: bytes) -> None:
+        if any(topic.startswith(prefix) for topic in TOPICS):
+            self._prefixes.add(prefix)
+        elif self._strange_bytes <= MAX_STRANGE_BYTES and prefix not in self._strange:
+            self._strange.add(prefix)
+            self._strange_bytes += len(prefix)
+
+    def _forget(self, prefix: bytes) -> None:
+        self._prefixes.discard(prefix)
+        if prefix in self._strange:
+            self._strange.remove(prefix)
+            self._strange_bytes -= len(prefix)
 
     def _wanted(self, topic: bytes) -> bool:
         return any(topic.startswith(prefix) for prefix in self._prefixes)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from tapfan.logs import Logger
 
 _MAX_BYTES = 64 * 2**20  # what is longer is none of ours
+_MOST_SET_ASIDE = 10  # damaged files of one name
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -50,7 +51,7 @@ def read(path: Path, model: type[Model], log: Logger, event: str, then: str) -> 
     except FileNotFoundError:
         return None
     except (OSError, _DamagedError) as error:
-        aside = path.with_suffix(".damaged")
+        aside = _free(path.with_suffix(".damaged"))
         log.error(event, problem=str(error), moved_to=str(aside), then=then)
         with suppress(OSError):  # what cannot be moved away is written over
             path.replace(aside)
@@ -66,7 +67,14 @@ def _validated(path: Path, model: type[Model]) -> Model:
         return model.model_validate_json(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise _DamagedError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        place = ".".join(map(str, first["loc"]))
+        raise _DamagedError(f"{place}: {first['msg']}" if place else first["msg"]) from error
+
+
+def _free(path: Path) -> Path:
+    """The path, or with a number behind it where it is taken; with the largest of them, it is written over."""
+    numbered = [path, *(path.with_name(f"{path.name}.{number}") for number in range(1, _MOST_SET_ASIDE))]
+    return next((free for free in numbered if not os.path.lexists(free)), numbered[-1])
 
 
 def _sync_folder(folder: Path) -> None:

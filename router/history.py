@@ -1,14 +1,16 @@
 """The history: who changed what, when and why, automatic changes too; bounded, and what an undo goes by."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Self
 
 from pydantic import TypeAdapter
 
+from router.repeats import Applied, Record, Repeats
+from tapfan.control import AUTOMATIC
+
 Kind = Literal["weights", "ramp", "state", "ttl", "add", "remove", "join", "undo", "health", "configuration"]
-AUTOMATIC = "tapfan"  # whom automatic changes are by
 MAX_ENTRIES = 500
 MAX_BYTES = 256 * 1024  # of them all, as text
 _MAX_NOTES = 100  # entries that change no version: a Redis that comes and goes must not push out what operators did
@@ -19,7 +21,7 @@ class Change:
     """One value that changed: of a writer, or, with None, of all."""
 
     writer: str | None
-    what: str  # weight, state, ttl (seconds), health, redis (of one that was added or removed), configured
+    what: str  # weight, state, ttl (s), ramp (one began; s), health, redis (of one added or removed), configured
     before: float | str | None  # None: there was none
     after: float | str | None
 
@@ -39,8 +41,9 @@ class Entry:
     reason: str
     over_s: float | None  # of a ramp
     changes: tuple[Change, ...]
-    request: str | None = None  # the id of the request that made it, and the digest of what it asked
-    digest: str | None = None
+    # The id of the request that made it and the digest of what it asked, until History has both apart from the entries.
+    request: str | None = field(default=None, compare=False)
+    digest: str | None = field(default=None, compare=False)
 
     @property
     def is_note(self) -> bool:
@@ -49,8 +52,13 @@ class Entry:
 
     @cached_property
     def text(self) -> str:
-        """The entry as JSON, an object with its fields."""
-        return _ENTRY.dump_json(self).decode()
+        """The entry as JSON, an object with its fields, but for the request's."""
+        return _ENTRY.dump_json(self, exclude={"request", "digest"}).decode()
+
+    @cached_property
+    def record(self) -> Record | None:
+        """What is remembered of the request that made it."""
+        return None if self.request is None else Record.of(self.request, self.digest or "", self.version)
 
     def told(self) -> dict[str, Any]:
         """As clients get it."""
@@ -72,14 +80,14 @@ _ENTRY = TypeAdapter(Entry)
 class History:
     """Entries in the order in which they came; at most MAX_ENTRIES, of MAX_BYTES. Never changes: `add` gives another.
 
-    The newest one is kept whatever its size.
+    The newest one is kept whatever its size. `repeats`: the requests that made entries, also of those that are gone.
     """
 
-    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+    def __init__(self, entries: Iterable[Entry] = (), repeats: Repeats | None = None) -> None:
+        self.repeats = repeats or Repeats()
         self._kept: tuple[Entry, ...] = ()
         self._bytes = self._notes = 0
-        for entry in entries:
-            self._append(entry)
+        self._extend(entries)
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -104,26 +112,33 @@ class History:
         """The newest ones, at most so many, the newest first."""
         return list(self._kept[: -limit - 1 : -1])
 
-    def find(self, request: str) -> Entry | None:
-        """The entry that the request with this id made."""
-        return next((entry for entry in reversed(self._kept) if entry.request == request), None)
+    def find(self, request: str) -> Applied | None:
+        """What is known of the request with this id, if it made an entry."""
+        return self.repeats.find(request)
 
-    def add(self, entry: Entry) -> Self:
-        """The history with one more entry."""
-        longer = type(self)()
+    def add(self, *entries: Entry) -> Self:
+        """The history with one more entry, or some."""
+        longer = type(self)(repeats=self.repeats)
         longer._kept, longer._bytes, longer._notes = self._kept, self._bytes, self._notes
-        longer._append(entry)
+        longer._extend(entries)
         return longer
 
-    def _append(self, entry: Entry) -> None:
-        kept = [*self._kept, entry]
-        self._bytes += len(entry.text)
-        self._notes += entry.is_note
-        if self._notes > _MAX_NOTES:
-            self._drop(kept, next(i for i, old in enumerate(kept) if old.is_note))
-        while len(kept) > 1 and (len(kept) > MAX_ENTRIES or self._bytes > MAX_BYTES):
-            self._drop(kept, 0)
+    def _extend(self, entries: Iterable[Entry]) -> None:
+        kept = list(self._kept)
+        records = []
+        for entry in entries:
+            kept.append(entry)
+            self._bytes += len(entry.text)
+            self._notes += entry.is_note
+            if entry.record is not None:
+                records.append(entry.record)
+            if self._notes > _MAX_NOTES:
+                self._drop(kept, next(i for i, old in enumerate(kept) if old.is_note))
+            while len(kept) > 1 and (len(kept) > MAX_ENTRIES or self._bytes > MAX_BYTES):
+                self._drop(kept, 0)
         self._kept = tuple(kept)
+        if records:
+            self.repeats = self.repeats.extend(records)
 
     def _drop(self, kept: list[Entry], at: int) -> None:
         dropped = kept.pop(at)

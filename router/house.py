@@ -1,7 +1,7 @@
 """The router's state: streams in, lanes out, and the weights between. No socket, no clock."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -30,7 +30,8 @@ class Writer:
     redis: str
     lane: Lane
     health: Health
-    address: bytes | None = None  # its ZeroMQ routing id, once it has reported
+    address: bytes = b""  # the ZeroMQ routing id of its process, once that has reported, also when it is away
+    is_connected: bool = False  # whether something can be sent there
     report: WriterReport | None = None
     noted: str = ""  # its condition, as the history has it; none of one that is new and has not reported
 
@@ -81,6 +82,7 @@ class House(Listeners):
         self._configured_ttl_ms = configured_ttl_ms
         self._router = router
         self.writers = {name: self._writer(name, is_up=True) for name in intent.members}
+        self._leaving: Set[str] = frozenset()
         self._waits = 0  # looks that are left of the patience
         self._held: deque[_Held] = deque()
         self._lanes: dict[str, Lane] = {}  # of writers that were removed: no number of a share is used twice
@@ -88,6 +90,7 @@ class House(Listeners):
 
     def _writer(self, name: str, is_up: bool) -> Writer:
         lane = Lane(self._router) if is_up else self._lanes.pop(name, Lane(self._router))
+        lane.stored = 0
         health = Health(self.rules.rise, self.rules.fall, is_up)
         return Writer(self.intent.members[name].redis, lane, health, noted="up" if is_up else "")
 
@@ -151,6 +154,7 @@ class House(Listeners):
         for name, writer in list(self.writers.items()):
             if name not in intent.members:
                 _remember(self._lanes, name, writer.lane)
+                self.observed.forget(name)
                 if writer.address:
                     _remember(self._removed, writer.address, None)
         self.steering.adopt(intent, entries, now_s)
@@ -160,9 +164,15 @@ class House(Listeners):
         self._give([kept for writer in gone for kept in writer.lane.take_away()])
         self._redistribute()
 
-    def tick(self, now_s: float) -> None:
-        """Go on with what goes by the clock, in seconds since the epoch; to be called often."""
-        if self.steering.tick(now_s):
+    def hold_back(self, names: Set[str]) -> None:
+        """Give these writers nothing new, whose removal is on its way to the disk: else others would get that again."""
+        if names != self._leaving:
+            self._leaving = names
+            self._rearrange()
+
+    def tick(self, now_s: float, clock_s: float) -> None:
+        """Go on with what goes by the time, since the epoch and of the monotonic clock; to be called often."""
+        if self.steering.tick(now_s, clock_s):
             self._redistribute()
 
     def view(self, repeated: bool = False) -> dict[str, Any]:
@@ -173,10 +183,13 @@ class House(Listeners):
         """The entries of the history that came since this was last asked, automatic ones, too."""
         return self.steering.take_entries()
 
-    def in_flight(self, name: str) -> int:
-        """Records that a writer has to store."""
+    def in_flight(self, name: str) -> int | None:
+        """Records that a writer has to store; None while it may get more, as it is ready and up."""
         writer = self.writers.get(name)
-        return writer.lane.in_flight if writer else 0
+        if writer is None:
+            return 0
+        is_ready = self.intent.members[name].state == "ready"
+        return None if is_ready and writer.health.up else writer.lane.in_flight
 
     def is_removed(self, address: bytes) -> bool:
         """Whether a routing id is that of the process of a writer that was removed."""
@@ -187,21 +200,26 @@ class House(Listeners):
         writer = self.writers.get(report.name)
         if writer is None or self.is_removed(address):
             return None
-        may_be_back = not writer.health.up and writer.report is not None
-        writer.address, writer.report = address, report
+        was_up, is_new = writer.health.up, writer.report is None
+        writer.address, writer.is_connected, writer.report = address, True, report
         writer.health.report(report.healthy)
-        if may_be_back and writer.health.up:
-            self.steering.ramp_up(report.name)
         self._note_health(report.name, writer)
-        self._rearrange()
+        if writer.health.up != was_up:
+            if not was_up and not is_new:
+                self.steering.ramp_up(report.name)
+            self._rearrange()
         return writer.lane.take_report(report)
 
     def look(self, now_s: float) -> None:
         """To be called once a period: notices who does not report."""
+        has_changed = False
         for name, writer in self.writers.items():
+            was_up = writer.health.up
             writer.health.look()
+            has_changed |= writer.health.up != was_up
             self._note_health(name, writer)
-        self._rearrange()
+        if has_changed:
+            self._rearrange()
         if self._waits:
             self._waits -= 1
             self._redistribute()
@@ -216,7 +234,7 @@ class House(Listeners):
         writer.noted = condition
 
     def _names_up(self) -> list[str]:
-        return [name for name, writer in self.writers.items() if writer.health.up]
+        return [name for name, writer in self.writers.items() if writer.health.up and name not in self._leaving]
 
     def _rearrange(self) -> None:
         nobody_was_up = not self.weights.any_up

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from tapfan.settings import Settings
 
 State = Literal["ready", "drain", "maint"]
+Came = Literal["configured", "added", "joined"]
 STATES: tuple[State, ...] = get_args(State)
 
 
@@ -18,15 +19,16 @@ class Member:
     """A writer: where it stores, and what it is to get."""
 
     redis: str  # its URL without secrets
-    configured: float  # its weight in tapfan.toml, or as it says itself when it joined
+    configured: float  # its weight in tapfan.toml, or with which it was added or joined
     weight: float  # as set; where a ramp leads to
     state: State = "ready"
     rampup_s: float = 0.0  # how long it takes up to its whole weight when it is back
-    joined: bool = False  # by its own report: it is not in this router's configuration
+    # From this router's configuration; or by the command `add` or its own report, and then it was never in that.
+    came: Came = "configured"
 
     def with_weight(self, weight: float) -> "Member":
         """The same with another weight set."""
-        return Member(self.redis, self.configured, weight, self.state, self.rampup_s, self.joined)
+        return Member(self.redis, self.configured, weight, self.state, self.rampup_s, self.came)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from itertools import accumulate, repeat
 
 from router.streams import OpenBatch, Stream
+from tapfan.bounds import MAX_PARTS
 from tapfan.messages import Mark, Stored, WriterReport
-from tapfan.wire import MAX_PARTS, PackedBatch, WireError, read_part, shares_message
+from tapfan.wire import PackedBatch, WireError, read_part, shares_message
 
 _MESSAGE_BYTES = 2**20  # of a message of several shares
 

@@ -10,20 +10,22 @@ from router.terms import duration
 from router.vectors import member_of, weight_of
 from tapfan import redis_urls, values
 from tapfan.control import ControlError
-from tapfan.messages import MAX_TEXT, NAME_FORM, WriterReport
-from tapfan.settings import MAX_RAMPUP_S, MAX_WRITERS
+from tapfan.messages import MAX_TEXT, WriterReport
+from tapfan.names import NAME_FORM
+from tapfan.sections import MAX_RAMPUP_S
+from tapfan.settings import MAX_WRITERS
 from tapfan.values import shown
 
 
 def added(intent: Intent, name: Any, redis: Any, weight: Any, rampup: Any = 0) -> Intent:
-    """With one more writer, of the configuration. Raises ControlError."""
+    """With one more writer, which the configuration need not have. Raises ControlError."""
     if not isinstance(name, str) or not NAME_FORM.fullmatch(name):
         raise ControlError("bad_name", f"the name {shown(name)} must be 1 to 32 letters, digits, _ and -")
     if name in intent.members:
         raise ControlError("writer_exists", f"there is a writer named {name} already")
     rampup_s = duration("rampup", rampup, 0, MAX_RAMPUP_S)
     number = weight_of(name, weight)
-    return _with(intent, name, Member(_url(name, redis), number, number, rampup_s=rampup_s))
+    return _with(intent, name, Member(_url(name, redis), number, number, rampup_s=rampup_s, came="added"))
 
 
 def joined(intent: Intent, report: WriterReport) -> Intent:
@@ -32,17 +34,18 @@ def joined(intent: Intent, report: WriterReport) -> Intent:
     if not report.redis.isprintable():
         raise ControlError("bad_redis", f"the URL of {report.name}, {shown(report.redis)}, must be printable")
     rampup_s = min(report.rampup_s, MAX_RAMPUP_S)
-    return _with(intent, report.name, Member(report.redis, number, number, rampup_s=rampup_s, joined=True))
+    return _with(intent, report.name, Member(report.redis, number, number, rampup_s=rampup_s, came="joined"))
 
 
-def removed(intent: Intent, name: Any, in_flight: Callable[[str], int], force: bool) -> Intent:
-    """Without this writer. Raises ControlError, also while it has records in flight, unless that is forced."""
+def removed(intent: Intent, name: Any, in_flight: Callable[[str], int | None], force: bool) -> Intent:
+    """Without this writer. Raises ControlError; unless that is forced, also while it gets records or has some."""
     member_of(intent, name)
     if len(intent.members) == 1:
         raise ControlError("nobody_left", f"{name} is the only writer, and cannot be removed")
     count = in_flight(name)
-    if count and not force:
-        raise ControlError("not_drained", f"{name} has {count} records in flight: drain it first, or force it")
+    if count != 0 and not force:
+        does = "gets records" if count is None else f"has {count} records in flight"
+        raise ControlError("not_drained", f"{name} {does}: drain it first, and wait until it has none, or force it")
     return _with_members(intent, {known: member for known, member in intent.members.items() if known != name})
 
 

@@ -25,6 +25,13 @@ class _Window:
             self.sums = +self.sums  # without those that have nothing left
 
 
+    def forget_writer(self, writer: str) -> None:
+        """Count as if it had never stored anything."""
+        for _, counts in self._seconds:
+            counts.pop(writer, None)
+        self.sums.pop(writer, None)
+
+
 class Observed:
     """Counts records by writer and second, for five minutes. Times are seconds of any one clock that goes on."""
 
@@ -38,6 +45,12 @@ class Observed:
         """So many records of a writer were stored now."""
         self._turn_to(int(now_s))
         self._current[writer] += records
+
+    def forget(self, writer: str) -> None:
+        """Forget a writer that is gone: another one may come under its name."""
+        self._current.pop(writer, None)
+        for window in (*self._windows.values(), self._rates):
+            window.forget_writer(writer)
 
     def shares(self, writers: Iterable[str], now_s: float) -> dict[str, dict[str, float | None]]:
         """By writer and span, its part of all that was stored in the span, of 1; None where nothing was."""

@@ -6,9 +6,8 @@ from fractions import Fraction
 
 from router.intent import Intent, Member, Ramp
 from router.vectors import Weight, exact, simplest, with_weights
+from tapfan.values import MIN_WEIGHT
 
-MIN_OVER_S = 0.1
-MAX_OVER_S = 86_400.0
 _MAX_STEPS = 100
 _STEP_S = 0.1
 
@@ -50,10 +49,13 @@ def positions(intent: Intent, now_s: float) -> Mapping[str, Weight]:
 
 
 def stopped(intent: Intent, now_s: float) -> Intent:
-    """The same with no ramp: the weights are what they are now."""
+    """The same with no ramp: the weights are what they are now, and who has more than 0 has what may be set."""
     if intent.ramp is None:
         return intent
-    here = {name: float(position) for name, position in positions(intent, now_s).items()}
+    here = {
+        name: max(float(position), MIN_WEIGHT) if position else 0.0
+        for name, position in positions(intent, now_s).items()
+    }
     return replace(with_weights(intent, here), ramp=None)
 
 

@@ -1,6 +1,7 @@
 """What operators want, on disk: control.json in the run directory, and what of it holds when a router starts."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -8,15 +9,17 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from router import files
-from router.history import AUTOMATIC, MAX_ENTRIES, Change, Entry, History, Kind
-from router.intent import Intent, Member, Ramp, State
-from router.ramp import MAX_OVER_S, MIN_OVER_S
+from router.history import MAX_ENTRIES, Change, Entry, History, Kind
+from router.intent import Came, Intent, Member, Ramp, State
+from router.repeats import MAX_CHARACTERS, PATTERN, Repeats
+from tapfan.control import AUTOMATIC, MAX_OVER_S, MIN_OVER_S
 from tapfan.logs import Logger
-from tapfan.messages import Amount, Name, cut
+from tapfan.messages import Amount, cut
+from tapfan.names import Name
 from tapfan.settings import MAX_WRITERS
 from tapfan.values import MAX_TTL_S, MAX_WEIGHT
 
-_MAX_MEMBERS = 2 * MAX_WRITERS  # those of the configuration, and as many that joined
+_MAX_MEMBERS = 2 * MAX_WRITERS  # those of the configuration, and as many others
 _MAX_CHANGES = 4 * _MAX_MEMBERS  # of one entry
 
 _Text = Annotated[str, Field(max_length=2**16)]  # the URL of a cluster may be long
@@ -36,7 +39,7 @@ class _Member(_Model):
     weight: _Weight
     state: State
     rampup_s: Annotated[float, Field(ge=0, le=MAX_OVER_S)]
-    joined: bool
+    came: Came
 
 
 class _Ramp(_Model):
@@ -79,8 +82,6 @@ class _Entry(_Model):
     reason: _Text
     over_s: Amount | None
     changes: Annotated[list[_Change], Field(max_length=_MAX_CHANGES)]
-    request: _Short | None
-    digest: _Text | None
 
     def entry(self) -> Entry:
         return Entry(**vars(self) | {"changes": tuple(Change(**vars(change)) for change in self.changes)})
@@ -92,6 +93,7 @@ class _Control(_Model):
     configured_ttl_ms: _TtlMs
     intent: _Intent
     history: Annotated[list[_Entry], Field(max_length=MAX_ENTRIES)]
+    repeats: Annotated[str, Field(max_length=MAX_CHARACTERS, pattern=PATTERN)]
 
 
 class ControlFile:
@@ -108,10 +110,11 @@ class ControlFile:
     def load(self, now_s: float) -> tuple[Intent, History]:
         """What holds now, in seconds since the epoch. A file that cannot be read is set aside."""
         then = "starts with what is configured"
+        was_there = os.path.lexists(self._path)
         control = files.read(self._path, _Control, self._log, "control_damaged", then)
         if control is None:
-            return self._configured, History()
-        history = History(entry.entry() for entry in control.history)
+            return self._configured, History().add(*([_damaged(self._path, now_s)] if was_there else []))
+        history = History((entry.entry() for entry in control.history), Repeats(control.repeats))
         intent, changes = merged(control.intent.intent(), control.configured_ttl_ms, self._configured)
         if changes:
             told = cut("; ".join(map(str, changes)))
@@ -122,7 +125,7 @@ class ControlFile:
 
     def save(self, intent: Intent, history: History) -> None:
         """Have it on the disk. Raises OSError."""
-        content = vars(intent) | {
+        told_intent = vars(intent) | {
             "members": {name: vars(member) for name, member in intent.members.items()},
             "ramp": intent.ramp and vars(intent.ramp),
         }
@@ -130,16 +133,23 @@ class ControlFile:
             "kind": "tapfan-control",
             "format": 1,
             "configured_ttl_ms": self._configured.ttl_ms,
-            "intent": content,
+            "intent": told_intent,
         }
         head = json.dumps(told, separators=(",", ":"))
-        files.write(self._path, f'{head[:-1]},"history":{history.text}}}'.encode(), durable=True)
+        content = "".join([head[:-1], ',"history":', history.text, ',"repeats":"', history.repeats.text, '"}'])
+        files.write(self._path, content.encode(), durable=True)
+
+
+def _damaged(path: Path, now_s: float) -> Entry:
+    """What the history begins with where the one before is lost, so that nobody wonders."""
+    reason = f"{path.name} was damaged and is set aside: all is as configured"
+    return Entry(1, now_s, "configuration", AUTOMATIC, None, reason, None, ())
 
 
 def merged(saved: Intent, saved_ttl_ms: int, configured: Intent) -> tuple[Intent, tuple[Change, ...]]:
     """What holds at a start: what was saved, but for what was edited in the configuration since; and what that was.
 
-    `saved_ttl_ms`: the one that was configured then. States hold; writers that joined by themselves stay.
+    `saved_ttl_ms`: the one that was configured then. States hold; writers that the configuration never had stay.
     """
     members: dict[str, Member] = {}
     changes: list[Change] = []
@@ -156,7 +166,7 @@ def merged(saved: Intent, saved_ttl_ms: int, configured: Intent) -> tuple[Intent
     for name, kept in saved.members.items():
         if name in members:
             continue
-        if kept.joined:
+        if kept.came != "configured":
             members[name] = kept
         else:
             changes += [Change(name, "redis", kept.redis, None), Change(name, "weight", kept.weight, None)]

@@ -22,12 +22,13 @@ from router.requests import Answer, Read, Requests, split_envelope
 from router.saved import ControlFile
 from router.status import history, status
 from tapfan import rights, rundir, sockets
+from tapfan.bounds import MAX_MESSAGE_BYTES
 from tapfan.control import COMMANDS, Command, ControlError
 from tapfan.logs import Logger, Repeated
 from tapfan.messages import Gap, ListenerReport, Stored, WriterReport, cut, read_message
 from tapfan.settings import ENDPOINTS, EndpointName, Settings
 from tapfan.stopping import Stop
-from tapfan.wire import MAX_MESSAGE_BYTES, WireError, read_batch, unpack
+from tapfan.wire import WireError, read_batch, unpack
 
 _POLL_MS = 100  # how soon a stop is noticed
 _DRAIN_S = 3.0  # at a stop, the longest wait until what has come in is stored
@@ -125,9 +126,9 @@ class Router:
                 self._answer(sender, frames)
         if self._commits.wake in ready:
             self._commits.settle()
-        if self._subscribers in ready:
-            self._events.subscribe()
-        self._house.tick(time.time())
+        if self._subscribers in ready and (too_much := self._events.subscribe()) is not None:
+            self._access.end("events", too_much, "it subscribes to too much", time.monotonic())
+        self._house.tick(time.time(), time.monotonic())
         tell: dict[int, Listener] = {}
         self._has_more = False
         if self._shares in ready:
@@ -229,9 +230,9 @@ class Router:
     def _send_shares_to(self, writer: Writer) -> int:
         """Send to a writer that has reported, and give how many messages; what its connection lost is unsent again."""
         sent = 0
-        while writer.address and (message := writer.lane.next_unsent()):
+        while writer.is_connected and (message := writer.lane.next_unsent()):
             if not sockets.sent(self._shares, writer.address, message):
-                writer.address = None
+                writer.is_connected = False
                 break
             writer.lane.mark_sent()
             sent += 1
@@ -252,6 +253,9 @@ class Router:
             peer = self._access.peer(sender, time.monotonic())
         except ControlError as refusal:
             self._requests.refuse(refusal, send)
+            return
+        if len(frames) > sockets.MAX_FRAMES:
+            self._requests.refuse(ControlError("too_large", f"more than {sockets.MAX_FRAMES} frames"), send)
         else:
             self._requests.handle(request, peer, send)
 

@@ -25,6 +25,7 @@ class Split:
         divisor = gcd(*whole)
         self._weights = [weight // divisor for weight in whole]
         self._sum = sum(self._weights)
+        self.parts = [weight / self._sum for weight in self._weights]  # of 1; whole numbers of any size divide exactly
         # With so many binary digits after the point, deadlines that differ, n / weight, do so when rounded down, too.
         self._digits = 2 * max(self._weights).bit_length()
         self.counts = [0] * len(self._weights)

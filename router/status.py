@@ -123,7 +123,7 @@ def _writers_status(house: House, now_s: float) -> dict[str, Any]:
             "rate": rates[name],
             "state": members[name].state,
             "rampup_left": house.steering.rampup_left_s(name),
-            "joined": members[name].joined,
+            "joined": members[name].came == "joined",
             "health": writer.health.text,
             "reason": _reason(writer),
             "round_trip_ms": _milliseconds(writer.report.round_trip_us) if writer.report else None,

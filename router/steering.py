@@ -7,35 +7,45 @@ from fractions import Fraction
 from typing import Any
 
 from router import ramp
-from router.history import AUTOMATIC, MAX_ENTRIES, Change, Entry, History, Kind
+from router.history import MAX_ENTRIES, Change, Entry, History, Kind
 from router.intent import Intent, Ramp
 from router.vectors import Weight, exact, simplest
 from router.weights import Weights
+from tapfan.control import AUTOMATIC
 
 
 @dataclass(frozen=True)
 class _Rampup:
     """A writer that is back, on its way to its whole weight."""
 
-    begun_s: float
+    begun_s: float  # by the monotonic clock
     over_s: float
 
-    def step(self, now_s: float) -> int:
+    def step(self, clock_s: float) -> int:
         """From 1, at the beginning, to all of them."""
-        return min(ramp.steps(self.over_s), ramp.step(self.begun_s, self.over_s, now_s) + 1)
+        return min(ramp.steps(self.over_s), ramp.step(self.begun_s, self.over_s, clock_s) + 1)
 
-    def factor(self, now_s: float) -> Fraction:
+    def factor(self, clock_s: float) -> Fraction:
         """What its weight is multiplied with."""
-        return Fraction(self.step(now_s), ramp.steps(self.over_s))
+        return Fraction(self.step(clock_s), ramp.steps(self.over_s))
+
+    def left_s(self, clock_s: float) -> float:
+        """How long it still takes; 0 or less when it is over."""
+        return self.begun_s + self.over_s - clock_s
 
 
 class Steering:
-    """Holds the intent and what came of it; `now_s` is what the last `tick` said, in seconds since the epoch."""
+    """Holds the intent and what came of it.
+
+    Ramps go by the time since the epoch, `now_s`, as they outlast a router; rampups by a monotonic clock, `clock_s`,
+    so that setting the host's time neither ends them nor holds them up.
+    """
 
     def __init__(self, intent: Intent, history: History, now_s: float) -> None:
         self.intent = intent
         self.history = history
         self.now_s = now_s
+        self._clock_s = 0.0  # as the last `tick` said
         self.weights = Weights()
         self._up = frozenset(intent.members)
         self._rampups: dict[str, _Rampup] = {}
@@ -60,14 +70,14 @@ class Steering:
                 self.ramp_up(name)
         self._reckon()
 
-    def tick(self, now_s: float) -> bool:
+    def tick(self, now_s: float, clock_s: float) -> bool:
         """Go on with what goes by the time; True when that changed the weights."""
-        self.now_s = now_s
+        self.now_s, self._clock_s = now_s, clock_s
         if self.intent.ramp is None and not self._rampups:
             return False
         self._end_ramp(now_s)
         for name, rampup in list(self._rampups.items()):
-            if now_s - rampup.begun_s >= rampup.over_s:
+            if rampup.left_s(clock_s) <= 0:
                 del self._rampups[name]
         return self._steps != self._current_steps() and self._reckon()
 
@@ -84,12 +94,12 @@ class Steering:
         """A writer is back: let its weight begin small, if it is to; in force with the next `adopt` or `set_up`."""
         rampup_s = self.intent.members[name].rampup_s
         if rampup_s and self._is_ready(name):
-            self._rampups[name] = _Rampup(self.now_s, rampup_s)
+            self._rampups[name] = _Rampup(self._clock_s, rampup_s)
 
     def rampup_left_s(self, name: str) -> float | None:
         """How long a writer still takes to its whole weight; None when it has that."""
         rampup = self._rampups.get(name)
-        return min(rampup.over_s, max(0.0, rampup.begun_s + rampup.over_s - self.now_s)) if rampup else None
+        return max(0.0, rampup.left_s(self._clock_s)) if rampup else None
 
     def note_health(self, name: str, before: str, now: str) -> None:
         """Put into the history that a writer's health is another."""
@@ -159,13 +169,13 @@ class Steering:
         for name, position in ramp.positions(self.intent, self.now_s).items():
             if position and name in self._up and self._is_ready(name):
                 rampup = self._rampups.get(name)
-                effective[name] = simplest(exact(position) * rampup.factor(self.now_s)) if rampup else position
+                effective[name] = simplest(exact(position) * rampup.factor(self._clock_s)) if rampup else position
         return self.weights.set(effective)
 
     def _current_steps(self) -> tuple[int, ...]:
         going = self.intent.ramp
         step = -1 if going is None else ramp.step(going.begun_s, going.over_s, self.now_s)
-        return (step, *(rampup.step(self.now_s) for rampup in self._rampups.values()))
+        return (step, *(rampup.step(self._clock_s) for rampup in self._rampups.values()))
 
 
 def _identity(going: Ramp) -> tuple[float, float]:

@@ -4,13 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from router.history import AUTOMATIC
 from tapfan import values
-from tapfan.control import ControlError
+from tapfan.control import AUTOMATIC, MAX_BY, MAX_REASON, ControlError
 from tapfan.values import shown
 
-MAX_BY = 64
-MAX_REASON = 200
 _MAX_LISTED = 10
 _FORCED = ("weights", "state", "undo", "remove")  # commands that can be refused for what would be left
 _TAKES = {
@@ -42,7 +39,7 @@ def terms_of(command: str, arguments: Mapping[str, Any], by: str) -> tuple[Terms
     force = rest.pop("force", False) if command in _FORCED else False
     if not isinstance(force, bool):
         raise ControlError("bad_request", f"force must be true or false, not {shown(force)}")
-    given_by = _text("by", rest.pop("by", by), MAX_BY)
+    given_by = _text("by", rest.pop("by", by), MAX_BY).strip() or by
     if given_by == AUTOMATIC:
         raise ControlError("bad_request", f"by: {AUTOMATIC!r} is whom automatic changes are by")
     return Terms(given_by, _text("reason", rest.pop("reason", ""), MAX_REASON), if_version, force), rest

@@ -3,33 +3,32 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from router.history import AUTOMATIC, Entry, History
+from router.history import Entry, History
 from router.intent import STATES, Intent, Member
-from router.ramp import stopped
 from router.vectors import with_weights
-from tapfan.control import ControlError
+from tapfan.control import AUTOMATIC, ControlError
 from tapfan.values import shown
 
 _MEMBERSHIP = {"add": "remove", "remove": "add"}  # what takes it back
 
 
-def undone(intent: Intent, history: History, version: int | None, now_s: float) -> Intent:
+def undone(intent: Intent, history: History, version: int | None) -> Intent:
     """With what was in force at that version; without one, before the last change of an operator's.
 
     Writers that came since keep what they have; those that are gone stay so. Raises ControlError.
     """
     if version is None:
-        return _without(intent, [_last(history)], now_s)
+        return _without_last(intent, history)
     oldest = _oldest(intent, history)
     if not oldest <= version <= intent.version:
         raise ControlError(
             "unknown_version",
             f"the history has no version {shown(version)}; it goes from {oldest} to {intent.version}",
         )
-    return _without(intent, [entry for entry in reversed(history) if entry.version > version], now_s)
+    return _without(intent, [entry for entry in reversed(history) if entry.version > version and not entry.is_note])
 
 
-def _last(history: History) -> Entry:
+def _without_last(intent: Intent, history: History) -> Intent:
     entry = next((entry for entry in reversed(history) if entry.by != AUTOMATIC), None)
     if entry is None:
         raise ControlError("unknown_version", "the history has no change that could be taken back")
@@ -39,7 +38,13 @@ def _last(history: History) -> Entry:
             f"the last change, version {entry.version}, was {entry.kind}: take it back with {_MEMBERSHIP[entry.kind]}, "
             "or name the version to go back to",
         )
-    return entry
+    wanted = _without(intent, [entry])
+    if wanted == intent:
+        raise ControlError(
+            "unknown_version",
+            f"of the last change, version {entry.version}, nothing is left to take back; name a version to go back to",
+        )
+    return wanted
 
 
 def _oldest(intent: Intent, history: History) -> int:
@@ -50,8 +55,11 @@ def _oldest(intent: Intent, history: History) -> int:
     return first.version if first.is_note else first.version - 1
 
 
-def _without(intent: Intent, entries: Iterable[Entry], now_s: float) -> Intent:
-    """Without the changes of these entries, the newest first; a ramp ends where weights change."""
+def _without(intent: Intent, entries: Iterable[Entry]) -> Intent:
+    """Without the changes of these entries, the newest first.
+
+    A ramp that began with one of them, or whose weights are changed, ends: all weights are what was set then.
+    """
     before: dict[tuple[str | None, str], float | str | None] = {}
     for entry in entries:
         before |= {(change.writer, change.what): change.before for change in entry.changes}
@@ -65,6 +73,5 @@ def _without(intent: Intent, entries: Iterable[Entry], now_s: float) -> Intent:
     ttl_s = before.get((None, "ttl"))
     ttl_ms = round(ttl_s * 1000) if isinstance(ttl_s, float) else intent.ttl_ms
     wanted = replace(intent, members=members, ttl_ms=ttl_ms)
-    if with_weights(wanted, weights) is wanted:
-        return wanted
-    return with_weights(stopped(wanted, now_s), weights)
+    back = with_weights(wanted, weights)
+    return wanted if back is wanted and (None, "ramp") not in before else replace(back, ramp=None)

@@ -14,7 +14,7 @@ from typing import Any
 from router.intent import Intent, Member
 from router.terms import listed
 from tapfan.control import ControlError
-from tapfan.values import MAX_WEIGHT, shown, weight
+from tapfan.values import MAX_WEIGHT, MIN_WEIGHT, shown, weight
 
 _RELATIVE = re.compile(r"(?P<sign>[+-]?)(?P<number>[0-9]{1,20}(\.[0-9]{1,20})?)(?P<percent>%?)", re.ASCII)
 
@@ -65,16 +65,6 @@ def with_weights(intent: Intent, weights: Mapping[str, float]) -> Intent:
     return replace(intent, members={**intent.members, **changed}) if changed else intent
 
 
-def check_somebody(intent: Intent, force: bool) -> None:
-    """Raise ControlError when no writer would get records: with `force` only when no weight is more than 0."""
-    if not any(known.weight for known in intent.members.values()):
-        raise ControlError("bad_weight", "all weights would be 0; at least one must be more")
-    if not force and not any(known.weight for known in intent.members.values() if known.state == "ready"):
-        raise ControlError(
-            "nobody_left", "no writer that is ready would have a weight above 0; what comes in would wait; force it?"
-        )
-
-
 def _relative(value: str, known: Member | None) -> float:
     if known is None:
         raise ValueError(f"must be a number from 0 to {MAX_WEIGHT}; there is nothing yet that it could be relative to")
@@ -85,4 +75,6 @@ def _relative(value: str, known: Member | None) -> float:
     result = exact(known.configured) * number / 100 if match["percent"] else exact(known.weight) + number
     if not 0 <= result <= MAX_WEIGHT:
         raise ValueError(f"would make {float(result):g}; must be from 0 to {MAX_WEIGHT}")
+    if result and float(result) < MIN_WEIGHT:
+        raise ValueError(f"would make {float(result):g}; must be 0, or at least {MIN_WEIGHT:g}")
     return float(result)

@@ -11,8 +11,8 @@ class Weights:
 
     def __init__(self) -> None:
         self.effective: Mapping[str, Weight] = {}  # of those that have more than 0
-        self._names: tuple[str, ...] = ()
-        self._split: Split | None = None
+        self._split: Split | None = None  # by that vector; none while it is empty
+        self._shares: Mapping[str, float] = {}
 
     @property
     def any_up(self) -> bool:
@@ -24,17 +24,16 @@ class Weights:
         if effective == self.effective:
             return False
         self.effective = effective
-        self._split = None
+        self._split = Split([exact(weight) for weight in effective.values()]) if effective else None
+        self._shares = dict(zip(effective, self._split.parts, strict=True)) if self._split else {}
         return True
 
     def take(self, records: int) -> dict[str, int]:
         """How many of the next `records` records each writer gets; only while there is one that may get any."""
         if self._split is None:
-            self._names, self._split = tuple(self.effective), Split([exact(w) for w in self.effective.values()])
-        return dict(zip(self._names, self._split.take(records), strict=True))
+            raise LookupError("no writer may get records")
+        return dict(zip(self.effective, self._split.take(records), strict=True))
 
-    def shares(self) -> dict[str, float]:
+    def shares(self) -> Mapping[str, float]:
         """The part of the records, of 1, of each writer that gets any."""
-        effective = {name: float(weight) for name, weight in self.effective.items()}
-        total = sum(effective.values())
-        return {name: weight / total for name, weight in effective.items()}
+        return self._shares

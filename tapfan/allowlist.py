@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from tapfan.keys import ClientRole, PublicKey
-from tapfan.messages import Name
+from tapfan.names import Name
 
 FILE = "allowed.toml"
 _MAX_BYTES = 2**20

@@ -17,20 +17,11 @@ import msgpack
 import numpy as np
 
 from tapfan.batch import Batch, Column, Records
+from tapfan.bounds import MAX_RECORDS, MAX_SEQUENCE, MAX_TTL_MS
 from tapfan.columns import PackedColumn, number_range
+from tapfan.names import STREAM_FORM
 from tapfan.values import shown
-from tapfan.wire import (
-    MAX_RECORDS,
-    MAX_SEQUENCE,
-    MAX_TTL_MS,
-    STREAM_FORM,
-    PackedBatch,
-    WireError,
-    pack_columns,
-    packable,
-    read_columns,
-    unpack_columns,
-)
+from tapfan.wire import PackedBatch, WireError, pack_columns, packable, read_columns, unpack_columns
 from tapfan.wire import unpack as unpack_map
 
 PREFIX = b"tcpb:"

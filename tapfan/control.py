@@ -19,6 +19,10 @@ from tapfan.settings import Settings
 
 Command = Literal["add", "history", "remove", "state", "status", "ttl", "undo", "weights"]
 COMMANDS: tuple[Command, ...] = get_args(Command)
+AUTOMATIC = "(automatic)"  # whom changes are by that nobody made; no user nor key is named so
+MAX_BY = 64  # characters of who makes a change, and of why
+MAX_REASON = 200
+MIN_OVER_S, MAX_OVER_S = 0.1, 86_400.0  # of a ramp
 
 Code = Literal[
     "bad_duration",

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 from tapfan import rights, rundir
 from tapfan.program import CannotRunError, arguments, bad_usage, cannot_run
-from tapfan.settings import SettingsError, WriterSettings
+from tapfan.sections import WriterSettings
+from tapfan.settings import SettingsError
 
 _HOW_TO_GET_ONE = (
     "no redis-server found: install the package redis-server or valkey-server of this system "

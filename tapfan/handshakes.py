@@ -6,14 +6,14 @@ were there.
 
 import os
 import socket as sockets
+import struct
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import count
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from tapfan.keys import Key
 
@@ -24,6 +24,7 @@ _EVENTS = (
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 )
+_EVENT = struct.Struct("=Hi")  # its kind and its value; zmq.utils.monitor reads it, too, and imports asyncio for that
 _PROTOCOL: dict[int, str] = {
     zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH: "it does not encrypt as this end does",
     zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC: "it takes this end for another one: the public keys do not fit",
@@ -84,16 +85,16 @@ class Handshakes:
         """Those since the last call, as far as so many events tell."""
         for _ in range(most):
             try:
-                event = parse_monitor_message(self.socket.recv_multipart(zmq.DONTWAIT))
+                event, endpoint = self.socket.recv_multipart(zmq.DONTWAIT)
             except zmq.Again:
                 return
-            if event["endpoint"].startswith(b"tcp://"):
-                yield from self._taken(int(event["event"]), int(event["value"]))
+            if endpoint.startswith(b"tcp://"):
+                yield from self._taken(*_EVENT.unpack(event))
 
     def _taken(self, kind: int, value: int) -> Iterator[Failure]:
         # ZeroMQ's thread tells of a failure and of that connection's end in a row.
         if kind == zmq.EVENT_ACCEPTED:
-            host, peer = _peer(value)
+            host, peer = other_end(value)
             self._accepted[value] = _Accepted(host, peer, is_in=not host)
         elif kind == zmq.EVENT_DISCONNECTED:
             yield from self._ended(self._accepted.pop(value, _Accepted("", "", is_in=True)))
@@ -158,10 +159,14 @@ class Refusals:
         return f"the connection ended in the handshake: is `router` in {self._key.file} the public key of that router?"
 
 
-def _peer(descriptor: int) -> tuple[str, str]:
+def other_end(descriptor: int) -> tuple[str, str]:
     """The host at the other end of a connection of this process, and that with its port; empty when it has gone."""
-    with suppress(OSError), sockets.socket(fileno=os.dup(descriptor)) as copy:
-        host, port, *_ = copy.getpeername()
+    with suppress(OSError), ExitStack() as stack:
+        copy = os.dup(descriptor)
+        stack.callback(os.close, copy)  # it may be no socket: numbers are used again
+        connection = sockets.socket(fileno=copy)
+        stack.callback(connection.detach)
+        host, port, *_ = connection.getpeername()
         host = host.removeprefix("::ffff:")
         return host, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     return "", ""

@@ -16,9 +16,10 @@ import zmq
 from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr, ValidationError
 from zmq.utils import z85
 
-from tapfan.messages import Name
+from tapfan.names import Name
 from tapfan.program import CannotRunError
-from tapfan.settings import Settings, WriterSettings
+from tapfan.sections import WriterSettings
+from tapfan.settings import Settings
 
 ClientRole = Literal["admin", "read", "listener", "writer"]
 Role = Literal["router", "admin", "read", "listener", "writer"]

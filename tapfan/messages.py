@@ -8,21 +8,18 @@ again from there. A receiver that restarted, or a connection that broke, needs n
 Shares are numbered one by one and travel several to a message (`tapfan.wire`); `Stored` is about several, too.
 """
 
-import re
 from typing import Annotated, Any, Literal, Self
 
 import msgpack
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from tapfan.bounds import MAX_PARTS, MAX_SEQUENCE
 from tapfan.losses import Reason
+from tapfan.names import Name, Stream
 from tapfan.skips import SkipReason
-from tapfan.wire import MAX_PARTS, MAX_SEQUENCE, STREAM_FORM, WireError
+from tapfan.wire import WireError
 
 MAX_TEXT = 500
-
-NAME_FORM = re.compile("[A-Za-z0-9_-]{1,32}")
-Name = Annotated[str, Field(pattern=f"^{NAME_FORM.pattern}$")]
-Stream = Annotated[str, Field(pattern=f"^{STREAM_FORM.pattern}$")]
 Sequence = Annotated[int, Field(ge=0, le=MAX_SEQUENCE)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Epoch = Annotated[str, Field(pattern="^[0-9a-f]{8}$")]

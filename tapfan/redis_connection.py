@@ -11,7 +11,7 @@ from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
 from tapfan import redis_urls
-from tapfan.settings import WriterSettings
+from tapfan.sections import WriterSettings
 
 OLDEST_VERSION = (6, 2)  # SET … PXAT
 _CLUSTER_TRIES_AGAIN = 2  # a call to a cluster's node that has gone, with the layout looked up again before

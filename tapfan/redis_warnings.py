@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tapfan import durations
-from tapfan.settings import Layout
+from tapfan.sections import Layout
 
 # Bytes of Redis 7.0's used_memory for an IPv4 record, where nothing is measured: 304 to 348, and in blocks of 2,000
 # records 12 (of one service) to 20 (of many). tests/writers/test_load.py measures them again.

@@ -12,11 +12,14 @@ from collections.abc import Collection
 from contextlib import suppress
 from enum import IntEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tapfan import rundir
-from tapfan.logs import Logger
 from tapfan.program import CannotRunError
 from tapfan.settings import Settings
+
+if TYPE_CHECKING:  # not every program with rights has a log
+    from tapfan.logs import Logger
 
 
 class Capability(IntEnum):
@@ -64,7 +67,7 @@ def _check_owner(run_dir: Path) -> None:
         )
 
 
-def give_up(settings: Settings, log: Logger) -> None:
+def give_up(settings: Settings, log: "Logger") -> None:
     """Keep no capability at all, once all is open that needs one. Raises CannotRunError.
 
     Root that was not asked for stays, as its files may be another user's, and is warned of.

@@ -11,44 +11,27 @@ from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    SecretStr,
     ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from tapfan import redis_urls, values
-from tapfan.endpoints import EVERY_PORT, Endpoint, Only
-from tapfan.messages import Name
-from tapfan.wire import MAX_RECORDS
+from tapfan import values
+from tapfan.overrides import FILE_VARIABLE, OverrideError, origin, override
+from tapfan.sections import ControlSettings, Duration, Layout, ListenerSettings, RouterSettings, Section, WriterSettings
 
 DEFAULT_FILE = Path("tapfan.toml")
 MAX_WRITERS = 1_000
-MAX_RAMPUP_S = 86_400.0
-_PREFIX = "TAPFAN_"
-_LISTS = ("listen", "interface")  # in a variable, separated by commas
-_FILE_VARIABLE = "TAPFAN_CONFIG"
 _MAX_SOCKET_PATH = 107  # bytes, of sockaddr_un
+
+EndpointName = Literal["records", "shares", "control", "events"]
+ENDPOINTS: tuple[EndpointName, ...] = get_args(EndpointName)
 
 
 class SettingsError(Exception):
     """Raised when the configuration cannot be used: a line for each key, with its value and what is valid."""
-
-
-Layout = Literal["record", "block"]
-Place = tuple[str | int, ...]  # of a value: keys of tables, and positions in lists
-EndpointName = Literal["records", "shares", "control", "events"]
-ENDPOINTS: tuple[EndpointName, ...] = get_args(EndpointName)
-
-Duration = Annotated[float, BeforeValidator(values.seconds)]
-Weight = Annotated[float, BeforeValidator(values.weight)]
-WholeNumber = Annotated[int, BeforeValidator(values.count)]
-ListenEndpoint = Annotated[Endpoint, BeforeValidator(values.listen_endpoint)]
-ZmqEndpoint = Annotated[str, BeforeValidator(values.zmq_endpoint)]
-KeyFile = Annotated[Path, BeforeValidator(values.key_file)]
 
 
 def _user(value: Any) -> str:
@@ -59,158 +42,7 @@ def _user(value: Any) -> str:
         raise ValueError("must be the name of a user of this host; `useradd --system NAME` makes one") from error
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-
-class ListenerSettings(_Section):
-    """Section [listener]."""
-
-    name: Name = "local"
-    listen: Annotated[tuple[ListenEndpoint, ...], Field(min_length=1, max_length=1000)] = (
-        Endpoint.parse("127.0.0.1:9000"),
-    )
-    interface: Annotated[tuple[str, ...], BeforeValidator(values.interfaces)] | None = None
-    fanout: Annotated[WholeNumber, Field(ge=1, le=63)] | None = None
-    source: Literal["auto", "capture", "accept"] = "auto"
-    serve: Literal["discard", "forward", "none"] = "discard"
-    only: Only = "all"
-    tunnels: bool = False
-    upstream: str | None = None
-    linger: Annotated[Duration, Field(ge=0.001, le=0.5)] = 0.02
-    batch_records: Annotated[WholeNumber, Field(ge=1, le=MAX_RECORDS)] = 32_768
-    window_records: Annotated[WholeNumber, Field(ge=MAX_RECORDS, le=10_000_000)] = 500_000
-    window_bytes: Annotated[WholeNumber, Field(ge=2**16, le=2**30)] = 32 * 2**20
-    spool: Literal["overflow", "always"] = "overflow"
-    spool_bytes: Annotated[WholeNumber, Field(ge=2**16, le=2**40)] = 2**30
-    ring_bytes: Annotated[WholeNumber, Field(ge=2 * 2**20, le=2**30)] = 16 * 2**20
-    grace: Annotated[Duration, Field(ge=0, le=3600)] = 8.0
-    key: KeyFile | None = None
-
-    @property
-    def must_capture(self) -> bool:
-        """Whether only captured packets will do."""
-        wants_packets = self.only != "all" or self.tunnels or self.fanout is not None
-        return self.source == "capture" or self.serve == "none" or wants_packets
-
-    @model_validator(mode="after")
-    def _endpoints_differ(self) -> Self:
-        if len(set(self.listen)) < len(self.listen):
-            raise ValueError(f"listen: the endpoints {', '.join(map(str, self.listen))} must differ")
-        return self
-
-    @model_validator(mode="after")
-    def _spool_holds_the_window(self) -> Self:
-        if self.spool == "always" and self.spool_bytes < self.window_bytes:
-            raise ValueError(
-                f'spool_bytes = {self.spool_bytes}: with spool = "always", at least window_bytes, {self.window_bytes}'
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _serving_fits(self) -> Self:
-        if (self.serve == "forward") != (self.upstream is not None):
-            raise ValueError('serve = "forward" and upstream = "host:port" go together')
-        if self.upstream is not None:
-            host, _, port = self.upstream.rpartition(":")
-            if not host or not port.isdigit() or not 1 <= int(port) <= 65535:
-                raise ValueError(f'upstream = {self.upstream!r}: must be "host:port", such as "127.0.0.1:8080"')
-            if any(_leads_to(host.strip("[]"), int(port), endpoint) for endpoint in self.listen):
-                raise ValueError(f"upstream = {self.upstream!r}: is one of listen; connections would go in circles")
-        if self.source == "accept" and self.serve == "none":
-            raise ValueError('source = "accept" needs serve = "discard" or "forward": it records what it serves')
-        return self
-
-    @model_validator(mode="after")
-    def _every_port_is_captured(self) -> Self:
-        endpoint = next((endpoint for endpoint in self.listen if endpoint.port == EVERY_PORT), None)
-        if endpoint is not None and self.source == "accept":
-            raise ValueError(
-                f'listen: {endpoint} is every port, which source = "accept" cannot serve; '
-                'name one port, or set source = "capture" and serve = "none"'
-            )
-        if endpoint is not None and self.serve != "none":
-            raise ValueError(
-                f'serve = "{self.serve}": {endpoint} of listen is every port, which cannot be served; '
-                'name one port, or set serve = "none"'
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _packets_are_captured(self) -> Self:
-        if self.source == "accept" and self.only != "all":
-            raise ValueError(
-                f'only = "{self.only}": with source = "accept", which sees no packets, must be "all"; '
-                'or set source = "capture"'
-            )
-        if self.source == "accept" and self.tunnels:
-            raise ValueError(
-                'tunnels = true: with source = "accept", which sees no packets, must be false; '
-                'or set source = "capture"'
-            )
-        if self.source == "accept" and self.fanout is not None:
-            raise ValueError(
-                f'fanout = {self.fanout}: with source = "accept", there are no packets to be shared; '
-                'leave it out, or set source = "capture"'
-            )
-        return self
-
-
-def _leads_to(host: str, port: int, endpoint: Endpoint) -> bool:
-    """Whether a connection there comes to the endpoint, as far as the text can tell."""
-    own = {str(endpoint.address)}
-    if endpoint.address.is_loopback or endpoint.address.is_unspecified:
-        own |= {"localhost", "127.0.0.1" if endpoint.address.version == 4 else "::1"}
-    return port == endpoint.port and host in own
-
-
-class RouterSettings(_Section):
-    """Section [router]: where its sockets are, if not in the run directory, and its checks of the writers.
-
-    `key`: with it, those at tcp:// are encrypted, for other hosts, and there are those in the run directory as well.
-    `fall` failed checks in a row take a writer out, `rise` passed ones bring it back; there are two checks a second.
-    """
-
-    records: ZmqEndpoint | None = None
-    shares: ZmqEndpoint | None = None
-    key: KeyFile | None = None
-    rise: Annotated[WholeNumber, Field(ge=1, le=100)] = 2
-    fall: Annotated[WholeNumber, Field(ge=1, le=100)] = 3
-
-
-class ControlSettings(_Section):
-    """Section [control]."""
-
-    endpoint: ZmqEndpoint | None = None
-    events: ZmqEndpoint | None = None
-    key: KeyFile | None = None
-    timeout: Annotated[Duration, Field(ge=0.01, le=600)] = 3.0
-
-
-class WriterSettings(_Section):
-    """A section [[writers]]: one Redis, and the part of the records that it gets.
-
-    `confirm`: whether a replica must have a record, too, before it counts as stored. `rampup`: how long a writer that
-    comes back takes to its whole weight.
-    """
-
-    name: Name
-    redis: Annotated[str, BeforeValidator(values.redis_url), Field(repr=False)]  # it may hold a password
-    weight: Weight
-    layout: Layout | None = None  # where it is another than for all
-    confirm: Literal["none", "replica"] = "none"
-    rampup: Annotated[Duration, Field(ge=0, le=MAX_RAMPUP_S)] = 0.0
-    password: SecretStr | None = None
-    password_file: Path | None = None
-    key: KeyFile | None = None
-
-    @property
-    def redacted(self) -> str:
-        """The URL without its password, fit for a log or a status."""
-        return redis_urls.redacted(self.redis)
-
-
-class Settings(_Section):
+class Settings(Section):
     """The whole configuration, as `load` gives it: paths are absolute, durations are seconds."""
 
     ttl: Annotated[Duration, Field(ge=1, le=values.MAX_TTL_S)] = 300.0
@@ -359,17 +191,17 @@ def _router_is_elsewhere(content: Mapping[str, Any]) -> bool:
     return not has_key("router") and (has_key("listener") or has_key("control"))
 
 
-Section = TypeVar("Section", bound=_Section)
+_S = TypeVar("_S", bound=Section)
 
 
-def _in(folder: Path, section: Section, *keys: str) -> Section:
+def _in(folder: Path, section: _S, *keys: str) -> _S:
     """The section with the paths of those keys absolute."""
     return section.model_copy(update={key: folder / path for key in keys if (path := getattr(section, key))})
 
 
 def file_of(path: Path | None = None) -> Path:
     """The configuration's file: that one, else the one that the environment names, else the default."""
-    return path or Path(os.environ.get(_FILE_VARIABLE, DEFAULT_FILE))
+    return path or Path(os.environ.get(FILE_VARIABLE, DEFAULT_FILE))
 
 
 def load(path: Path | None = None) -> Settings:
@@ -378,56 +210,23 @@ def load(path: Path | None = None) -> Settings:
     try:
         content: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        hint = f"name it with --config or {_FILE_VARIABLE}"
+        hint = f"name it with --config or {FILE_VARIABLE}"
         raise SettingsError(f"cannot read the configuration {file}: {error}; {hint}") from error
     except (ValueError, RecursionError) as error:  # not TOML, or beyond what Python reads of it
         raise SettingsError(f"{file}: not valid TOML: {error}") from error
-    overridden = _override(content, os.environ)
     try:
+        overridden = override(content, os.environ)
         settings = Settings.model_validate(content)
+    except OverrideError as error:
+        raise SettingsError(str(error)) from error
     except ValidationError as error:
         # Of a list whose entries are all bad, pydantic says as well that it has too few.
         problems = [item for item in error.errors() if item["type"] != "too_short" or not item["input"]]
-        lines = (f"{_origin(item['loc'], overridden, file)}: {_explain(dict(item))}" for item in problems)
+        lines = (f"{origin(item['loc'], overridden) or file}: {_explain(dict(item))}" for item in problems)
         raise SettingsError("\n".join(lines)) from error
     settings = settings.relative_to(file.resolve().parent)
     _check_socket_paths(settings)
     return settings
-
-
-def _override(content: dict[str, Any], environment: Mapping[str, str]) -> dict[Place, str]:
-    """Put TAPFAN_A__B=value in place of content["a"]["b"]; an entry of a list of tables is found by its name.
-
-    Gives the variable of each place that one was put in.
-    """
-    overridden: dict[Place, str] = {}
-    for variable, value in sorted(environment.items()):
-        if not variable.startswith(_PREFIX) or variable == _FILE_VARIABLE:
-            continue
-        *tables, key = variable.removeprefix(_PREFIX).lower().split("__")
-        inside: Any = content
-        place: Place = ()
-        for table in tables:
-            step: str | int | None = table
-            if isinstance(inside, list):
-                step = next((i for i, entry in enumerate(inside) if _is_named(entry, table)), None)
-                inside = None if step is None else inside[step]
-            else:
-                inside = inside.setdefault(table, {})
-            if step is None or not isinstance(inside, dict | list):
-                raise SettingsError(f"the environment variable {variable} names nothing that can be configured")
-            place = (*place, step)
-        if not isinstance(inside, dict):
-            raise SettingsError(f"the environment variable {variable} names a list; name one entry and its key")
-        inside[key] = value.split(",") if key in _LISTS else value
-        overridden[*place, key] = variable
-    return overridden
-
-
-def _origin(place: Place, overridden: Mapping[Place, str], file: Path) -> str:
-    """Where the value at a place comes from."""
-    variables = (variable for known, variable in overridden.items() if place[: len(known)] == known)
-    return next(variables, str(file))
 
 
 def _check_socket_paths(settings: Settings) -> None:
@@ -438,10 +237,6 @@ def _check_socket_paths(settings: Settings) -> None:
                 f"run_dir = {str(settings.run_dir)!r}: the socket path {path} is longer than {_MAX_SOCKET_PATH} bytes; "
                 "set a shorter run_dir"
             )
-
-
-def _is_named(entry: Any, name: str) -> bool:
-    return isinstance(entry, dict) and str(entry.get("name")).lower() == name
 
 
 def _explain(error: dict[str, Any]) -> str:

@@ -9,10 +9,10 @@ import zmq
 from zmq.utils import z85
 
 from tapfan import values
+from tapfan.bounds import MAX_MESSAGE_BYTES
 from tapfan.handshakes import Refusals
 from tapfan.keys import Key
 from tapfan.program import CannotRunError
-from tapfan.wire import MAX_MESSAGE_BYTES
 
 _LINGER_MS = 1000  # what a closing socket may still take to send; the default waits for ever
 _HEARTBEAT_MS = 2000  # tells a dead TCP peer; any traffic counts as one
@@ -25,6 +25,9 @@ _HANDSHAKE_MS = 3000  # by then a connection must have said who it is
 _REFUSED_AGAIN_MS = 250  # how soon a client with a key tries again at first: each time costs both ends
 
 Socket = zmq.Socket[bytes]
+
+MAX_FRAMES = 16  # of a message: that many, or one more where it had more
+_THROWN_AWAY_AT_ONCE = 1000  # frames beyond, which take two milliseconds
 
 
 @dataclass(frozen=True)
@@ -118,16 +121,31 @@ def received(socket: Socket) -> list[bytes] | None:
 
 
 def received_from(socket: Socket) -> tuple[zmq.Frame, list[bytes]] | None:
-    """The same with the first frame itself, which knows whose it is."""
+    """The same with the first frame itself, which knows whose it is.
+
+    Of a message with more than MAX_FRAMES frames, the first one more than that are given. The others, which ZeroMQ has
+    already, are thrown away at the next calls, which then may give None though there is more to come.
+    """
+    if not _is_at_begin(socket):
+        return None
     try:
         frame = first = socket.recv(_AT_ONCE, copy=False)
     except zmq.Again:
         return None
     frames = [frame.bytes]
-    while frame.more:
+    while frame.more and len(frames) <= MAX_FRAMES:
         frame = socket.recv(_AT_ONCE, copy=False)
         frames.append(frame.bytes)
     return first, frames
+
+
+def _is_at_begin(socket: Socket) -> bool:
+    """Whether what is received next begins a message, once some of one that has too many frames is thrown away."""
+    for _ in range(_THROWN_AWAY_AT_ONCE):
+        if not socket.getsockopt(zmq.RCVMORE):
+            return True
+        socket.recv(_AT_ONCE)
+    return False
 
 
 def _for_connecting(context: zmq.Context[Socket], kind: int, endpoint: str, identity: bytes, key: Key | None) -> Socket:

@@ -14,26 +14,36 @@ from urllib.parse import urlsplit
 from tapfan import durations, redis_urls
 from tapfan.endpoints import Endpoint
 
+MIN_WEIGHT = 1e-9  # of one that is not 0
 MAX_WEIGHT = 1_000_000_000
 MAX_TTL_S = 31 * 86_400
 ALL_INTERFACES = "any"  # as tcpdump calls them; also those that come later
 _MAX_INTERFACE_NAME = 15
 _INTERFACES_VALID = f'the name of an interface, such as "eth0", a list of them, or {ALL_INTERFACES!r}'
 _ZMQ_VALID = "must be ipc:///path or tcp://host:port, such as tcp://127.0.0.1:7201 or tcp://router.example:7201"
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
+_SMALLEST = 5e-324
 _EVERY_ADDRESS = "*"  # as ZeroMQ writes it
 _HOST_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 
 def weight(value: Any) -> float:
-    """A weight: a finite number from 0 to MAX_WEIGHT, or its text."""
+    """A weight: 0, or a finite number from MIN_WEIGHT to MAX_WEIGHT, or its text."""
     if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            value = math.nan
+        value = _number(value.strip())
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_WEIGHT:
         raise ValueError(f"must be a finite number from 0 to {MAX_WEIGHT}")
+    if 0 < value < MIN_WEIGHT:
+        raise ValueError(f"must be 0, or at least {MIN_WEIGHT:g}")
     return float(value) + 0.0  # -0.0 becomes 0.0
+
+
+def _number(text: str) -> float:
+    """The number that a text is, NaN where it is none; one that is too small for a float, and not 0, is not 0 here."""
+    found = _NUMBER.fullmatch(text)
+    if found is None:
+        return math.nan
+    return float(text) or (_SMALLEST if any(digit in found[1] for digit in "123456789") else 0.0)
 
 
 def seconds(value: Any) -> float:

@@ -13,7 +13,6 @@ common is in one place, and packed once.
 What arrives is validated before a column is looked at, and a message with one bad part is refused whole.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +22,15 @@ from typing import Any
 import msgpack
 
 from tapfan.batch import COLUMNS, Batch, Records
+from tapfan.bounds import (
+    MAX_MESSAGE_BYTES,
+    MAX_NUMBER,
+    MAX_PARTS,
+    MAX_RECORDS,
+    MAX_SEQUENCE,
+    MAX_TIMESTAMP_NS,
+    MAX_TTL_MS,
+)
 from tapfan.columns import (
     ADDRESS_BYTES,
     PackedColumn,
@@ -34,19 +42,12 @@ from tapfan.columns import (
     unpack_addresses,
     unpack_numbers,
 )
+from tapfan.names import STREAM_FORM
 from tapfan.values import shown
 
 VERSION = 1
-MAX_RECORDS = 65_536  # of one batch; four bytes of its sequence numbers, and 3 MiB on the wire
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024  # what is longer is not unpacked
-MAX_PARTS = 4096  # shares of one message
-MAX_NUMBER = 2**63  # no share has it
 _PART_NAMES = ("common", "first", "count", "data")
 _COMMON_ITEMS = 2 + 2 * len(COLUMNS)
-MAX_SEQUENCE = 2**48  # twelve hexadecimal digits in a key: nine years at a million records a second
-MAX_TTL_MS = 2**40
-MAX_TIMESTAMP_NS = 10**19  # 19 digits, as the keys have room for: the year 2286
-STREAM_FORM = re.compile(r"[A-Za-z0-9_-]{1,32}\.[0-9a-f]{8}")
 
 
 class WireError(ValueError):

@@ -12,7 +12,7 @@ from redis.exceptions import AskError, MovedError, NoPermissionError, RedisClust
 
 from tapfan.redis_connection import client, reason
 from tapfan.redis_warnings import EVICTS_NOTHING
-from tapfan.settings import Layout, WriterSettings
+from tapfan.sections import Layout, WriterSettings
 from writers import store
 from writers.commands import Commands
 from writers.store import TRIAL_KEYS, RefusedError, Store, StoreError, check_confirmed

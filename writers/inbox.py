@@ -6,8 +6,8 @@ may have been lost with a connection, and the router would wait for those shares
 
 from collections.abc import Sequence
 
+from tapfan.bounds import MAX_PARTS
 from tapfan.messages import Mark, Stored
-from tapfan.wire import MAX_PARTS
 from writers.storing import StoredShare
 
 

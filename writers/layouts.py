@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from tapfan import blocks
-from tapfan.settings import Layout
-from tapfan.wire import MAX_RECORDS, PackedBatch
+from tapfan.bounds import MAX_RECORDS
+from tapfan.sections import Layout
+from tapfan.wire import PackedBatch
 from writers.commands import Commands, expiry_ms, pack
 
 _SLICE_RECORDS = 4096  # packed at once: 1 MiB of commands

@@ -8,7 +8,8 @@ import zmq
 from tapfan import keys, rights, rundir, sockets
 from tapfan.logs import Logger, Repeated
 from tapfan.messages import Mark, WriterReport, cut, read_message
-from tapfan.settings import Settings, WriterSettings
+from tapfan.sections import WriterSettings
+from tapfan.settings import Settings
 from tapfan.stopping import Stop
 from tapfan.wire import WireError, read_shares, unpack
 from writers.cluster import store_for

@@ -12,7 +12,7 @@ from redis.connection import AbstractConnection
 
 from tapfan import blocks
 from tapfan.redis_connection import pool, reason
-from tapfan.settings import Layout, WriterSettings
+from tapfan.sections import Layout, WriterSettings
 from writers.commands import Commands
 from writers.vitals import CHECK, CHECK_REPLIES, UnfitError, Vitals, read_vitals
 

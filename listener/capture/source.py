@@ -18,7 +18,7 @@ from tapfan.interfaces import choose
 from tapfan.logs import Logger
 from tapfan.messages import PacketCounts
 from tapfan.program import CannotRunError
-from tapfan.settings import ListenerSettings
+from tapfan.sections import ListenerSettings
 from tapfan.skips import Skipped
 
 _LONGEST_RETIRE_S = 0.01

@@ -7,9 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from tapfan import durations
-
-MAX_BY = 64  # characters
-MIN_OVER_S, MAX_OVER_S = 0.1, 86_400.0
+from tapfan.control import MAX_BY, MAX_OVER_S, MIN_OVER_S
 
 Over = Annotated[str | None, typer.Option(metavar="DURATION", help="Get there in steps, in 60s, 10m, 1h30m.")]
 Cancel = Annotated[bool, typer.Option("--cancel", help="End the ramp that runs, where it is now.")]

@@ -20,7 +20,8 @@ from tapfan.control import ControlClient, ControlError, ControlTimeoutError
 from tapfan.offloads import Offloads
 from tapfan.program import CannotRunError
 from tapfan.redis_connection import OLDEST_VERSION, client, reason
-from tapfan.settings import ListenerSettings, Settings, WriterSettings
+from tapfan.sections import ListenerSettings, WriterSettings
+from tapfan.settings import Settings
 
 _REDIS_TIMEOUT_S = 1.0
 _ROUTER_TIMEOUT_S = 1.0

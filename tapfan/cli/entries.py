@@ -5,12 +5,13 @@ from itertools import groupby
 from typing import Any
 
 from tapfan import durations
-from tapfan.cli.output import local_times
 from tapfan.cli.showing import weight_text
+from tapfan.cli.timestamps import local_times
+from tapfan.control import AUTOMATIC
 
-_AUTOMATIC = "tapfan"  # whom changes are by that nobody made
 _MOST = 4  # writers whose change is told by name
 _NS_A_S = 1_000_000_000
+_TOLD_BY_OVER = ("ramp",)
 _KINDS_AS_THEIR_CHANGES = ("weights", "state", "ttl", "health")  # kinds that say no more than what changed
 
 
@@ -21,7 +22,7 @@ def line(entry: Mapping[str, Any]) -> str:
 
 def what(entry: Mapping[str, Any]) -> str:
     """What changed and why: "weights a 30 -> 70, b 70 -> 30 over 1m: the old host is full"."""
-    changed = "; ".join(_groups(entry["changes"]))
+    changed = "; ".join(_groups([change for change in entry["changes"] if change["what"] not in _TOLD_BY_OVER]))
     parts = [changed] if entry["kind"] in _KINDS_AS_THEIR_CHANGES and changed else [_title(entry), changed]
     over = f" over {durations.text(entry['over'])}" if entry["over"] else ""
     reason = f": {entry['reason']}" if entry["reason"] else ""
@@ -41,7 +42,7 @@ def when(entry: Mapping[str, Any]) -> str:
 
 def _title(entry: Mapping[str, Any]) -> str:
     """What was done, in a word; a ramp that an operator did not begin was ended."""
-    is_cancelled = entry["kind"] == "ramp" and entry["over"] is None and entry["by"] != _AUTOMATIC
+    is_cancelled = entry["kind"] == "ramp" and entry["over"] is None and entry["by"] != AUTOMATIC
     return "ramp cancelled," if is_cancelled else str(entry["kind"])
 
 

@@ -13,11 +13,12 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
-from tapfan import messages, rights
+from tapfan import rights
 from tapfan.cli.invocation import Config, Json, fail, settings_of, warn
 from tapfan.cli.showing import plain_table, print_whole, say
 from tapfan.keyring import FOLDER, ROUTER_FILE, Keyring, KeyringError
 from tapfan.keys import ClientRole, Key, public_key
+from tapfan.names import Name
 from tapfan.program import EXIT_FAILED, EXIT_USAGE, CannotRunError
 from tapfan.settings import Settings, file_of
 
@@ -32,12 +33,12 @@ _WHAT_FOR: dict[ClientRole, str] = {
     "writer": "[router] shares, and the key of each of its [[writers]]",
 }
 
-app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 def _name(text: str) -> str:
     try:
-        return TypeAdapter[str](messages.Name).validate_python(text)
+        return TypeAdapter[str](Name).validate_python(text)
     except ValidationError as error:
         raise typer.BadParameter("must have 1 to 32 letters, digits, - and _") from error
 

@@ -1,10 +1,11 @@
 """`tapfan add` and `tapfan remove`: a writer comes or goes while everything runs."""
 
+import json
 import shlex
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,7 +15,7 @@ import typer
 from tapfan.cli import change_options as options
 from tapfan.cli.asking import asking, exit_code, refusal
 from tapfan.cli.change_options import given, signed
-from tapfan.cli.invocation import Config, fail, handling, printable, usage
+from tapfan.cli.invocation import Config, Json, OutputClosedError, fail, handling, printable, usage, write
 from tapfan.control import ControlError
 from tapfan.membership import adding, configuration, files, programs, removing
 from tapfan.membership.passages import EditError
@@ -29,15 +30,17 @@ _EXIT_CODES = (
     "in force. Unless it is done, what was changed is taken back, and it says what is in force; after a kill, the same "
     "command again goes on where it was."
 )
-ADD_EPILOG = (
+_ADD_EPILOG = (
     "\b\nExamples:\n  tapfan add c redis://10.0.0.3:6379/0 --weight 20\n"
     "  tapfan add c redis://10.0.0.3:6379/0 --weight 20 --rampup 30s\n\n"
     + _EXIT_CODES.format(failed="it failed, or it is done but the writer is not up yet")
 )
-REMOVE_EPILOG = (
+_REMOVE_EPILOG = (
     "\b\nExamples:\n  tapfan remove c    # once it has stored what it has\n  tapfan remove c --timeout 5m\n\n"
     + _EXIT_CODES.format(failed="it failed, or took too long")
 )
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The writer, such as c.", show_default=False)]
 SupervisorFile = Annotated[
@@ -51,6 +54,7 @@ NoSupervisor = Annotated[
 ]
 
 
+@app.command(epilog=_ADD_EPILOG)
 def add(
     name: Name,
     url: Annotated[str, typer.Argument(metavar="URL", help="Its Redis, such as redis://10.0.0.3:6379/0.")],
@@ -66,6 +70,7 @@ def add(
     by: options.By = None,
     reason: options.Reason = None,
     config: Config = None,
+    as_json: Json = False,
 ) -> None:
     """Let there be one more writer, at once and for good.
 
@@ -87,14 +92,21 @@ def add(
     place = _Place(file_of(config), supervisor, no_supervisor)
     with place.site(signed(given(by, reason)), if_version) as site, _reporting(site, name):
         trouble = adding.add(site, section)
+        view = site.router.weights() if as_json else {}
+    command = [sys.executable, "-m", "writers", name, "--config", str(site.config.absolute())]
+    to_start = command if site.supervised is None else None
+    if as_json:
+        _print_json(view, {"writer": name, "done": "added", "trouble": trouble, "to_start": to_start})
     if trouble:
         fail(f"{name} is added, and gets its part once it is up; it is not yet: {_printable(trouble)}", EXIT_FAILED)
+    if as_json:
+        return
     typer.echo(f"{name} is added")
-    if site.supervised is None:
-        command = shlex.join([sys.executable, "-m", "writers", name, "--config", str(site.config.absolute())])
-        typer.echo(f"it gets its part once it runs: {command}")
+    if to_start:
+        typer.echo(f"it gets its part once it runs: {shlex.join(to_start)}")
 
 
+@app.command(epilog=_REMOVE_EPILOG)
 def remove(
     name: Name,
     *,
@@ -111,6 +123,7 @@ def remove(
     by: options.By = None,
     reason: options.Reason = None,
     config: Config = None,
+    as_json: Json = False,
 ) -> None:
     """Let there be a writer no more, once it has stored all that it was given.
 
@@ -122,11 +135,16 @@ def remove(
     with place.site(signed(given(by, reason)), if_version) as site, _reporting(site, name):
         redis = site.members().get(name, {}).get("redis")
         removing.remove(site, leaving)
+        view = site.router.weights() if as_json else {}
+    to_end = programs.program_name(name) if site.supervised is None else None
+    if as_json:
+        _print_json(view, {"writer": name, "done": "removed", "redis": redis, "to_end": to_end})
+        return
     typer.echo(f"{name} is removed")
     if redis:
         typer.echo(f"what it stored stays in {printable(redis)} until it expires; `tapfan query` reads it no more")
-    if site.supervised is None:
-        typer.echo(f"end its process, {programs.program_name(name)}, if it still runs")
+    if to_end:
+        typer.echo(f"end its process, {to_end}, if it still runs")
 
 
 @dataclass(frozen=True)
@@ -195,6 +213,11 @@ def _reporting(site: Site, name: str) -> Iterator[None]:
             lines.append(f"now {name} is in {where}" if where else f"now nothing has {name}")
         code = exit_code(error.code) if isinstance(error, ControlError) else EXIT_FAILED
         fail(_printable("\n".join(lines)), code)
+
+
+def _print_json(view: dict[str, Any], done: dict[str, Any]) -> None:
+    with suppress(OutputClosedError):
+        write(f"{json.dumps(view | done)}\n")
 
 
 def _printable(text: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tapfan import durations
-from tapfan.wire import MAX_TIMESTAMP_NS
+from tapfan.bounds import MAX_TIMESTAMP_NS
 
 VALID = (
     'a moment such as "2026-11-26T14:03:05.25" (local time), "2026-11-26T13:03:05Z", '

@@ -1,8 +1,7 @@
 """Records as text: a table for people, JSON lines or CSV (RFC 4180) for programs."""
 
 import socket
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Literal
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from tapfan.batch import Column, Records, widened
 from tapfan.cli.aligned import Aligned
+from tapfan.cli.timestamps import local_times, seconds
 from tapfan.endpoints import IPV4_MAPPED_PREFIX, address_text
 from tapfan.flags import TEXTS as FLAG_TEXTS
 
@@ -17,9 +17,7 @@ Form = Literal["table", "json", "csv"]
 FORMS: tuple[Form, ...] = ("table", "json", "csv")
 Writer = Callable[[Records], str]  # the text of the next records, with what goes before the first ones
 
-_NS_A_S = 1_000_000_000
 _NS_A_MS = 1_000_000
-_DAY = "%Y-%m-%d"
 _WIDTHS = (12, 21, 21, 5, 8)  # of the table's columns for IPv4, so that its first rows have those of all others
 
 
@@ -30,27 +28,9 @@ def writer(form: Form) -> Writer:
     return _CsvWriter() if form == "csv" else _json
 
 
-def seconds(timestamp_ns: int) -> str:
-    """A timestamp as decimal seconds since the epoch, with nine places, as in Redis."""
-    digits = f"{timestamp_ns:010}"
-    return f"{digits[:-9]}.{digits[-9:]}"
-
-
-def local_times(timestamps_ns: Sequence[int]) -> list[str]:
-    """Timestamps as local time of day, to the second; with the day before it where that is not today."""
-    today = time.strftime(_DAY)
-    return [_local_time(timestamp // _NS_A_S, today) for timestamp in timestamps_ns]
-
-
 def socket_text(address: str, port: int) -> str:
     """An address and a port as one."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
-@lru_cache(maxsize=4096)
-def _local_time(second: int, today: str) -> str:
-    day, time_of_day = time.strftime(f"{_DAY} %H:%M:%S", time.localtime(second)).split(" ")
-    return time_of_day if day == today else f"{day[5:]} {time_of_day}"
 
 
 @lru_cache(maxsize=65_536)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from tapfan.cli.aligned import Aligned
-from tapfan.cli.output import local_times, seconds
+from tapfan.cli.timestamps import local_times, seconds
 from tapfan.reader import By, Ranking
 
 BY: tuple[By, ...] = ("source", "destination", "pair", "port")

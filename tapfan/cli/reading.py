@@ -31,15 +31,18 @@ from tapfan.reader import Query, Reader, ReaderError
 from tapfan.settings import Settings
 
 EXIT_PARTIAL = 3
-EXIT_CODES = (
+_EXIT_CODES = (
     "Exit codes: 0 done, 1 failed (no Redis answers), 2 a bad argument or configuration, "
     "3 done in part: not every Redis answers."
 )
-ENDLESS_EXIT_CODES = "Exit codes: 0 ended by Ctrl-C, 1 failed (no Redis answers), 2 a bad argument or configuration."
+_ENDLESS_EXIT_CODES = "Exit codes: 0 ended by Ctrl-C, 1 failed (no Redis answers), 2 a bad argument or configuration."
 
 _POLL_S = 0.2  # how long Ctrl-C, or that nobody reads the output any more, may go unnoticed
 
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
+
+@app.command(epilog=_EXIT_CODES)
 def query(
     *,
     last: options.Last = None,
@@ -77,6 +80,7 @@ def query(
         _end(reader)
 
 
+@app.command(epilog=_EXIT_CODES)
 def top(
     *,
     by: options.By = "source",
@@ -124,6 +128,7 @@ def top(
         _end(reader)
 
 
+@app.command(epilog=_ENDLESS_EXIT_CODES)
 def follow(
     *,
     source: options.Sources = None,

@@ -8,14 +8,18 @@ import typer
 from tapfan.cli import change_options as options
 from tapfan.cli import control_tables, draining
 from tapfan.cli.arguments import WeightChange, weight_vector, without_effect
-from tapfan.cli.asking import asking, change, show
+from tapfan.cli.asking import CHANGE_EXIT_CODES, EXIT_CODES, WAIT_EXIT_CODES, asking, change, show
 from tapfan.cli.change_options import given, signed
+from tapfan.cli.examples import epilog
 from tapfan.cli.invocation import Config, Json, usage
 from tapfan.control import ControlClient
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 Names = Annotated[list[str], typer.Argument(metavar="NAME", help="The writers, such as a b.", show_default=False)]
 
 
+@app.command(epilog=epilog("weights", CHANGE_EXIT_CODES))
 def weights(
     changes: Annotated[
         list[str] | None,
@@ -57,6 +61,7 @@ def weights(
     show(result, as_json, control_tables.view)
 
 
+@app.command(epilog=epilog("drain", WAIT_EXIT_CODES))
 def drain(
     names: Names,
     *,
@@ -77,6 +82,7 @@ def drain(
     _leave("drain", names, terms, wait=wait, timeout=timeout, config=config, as_json=as_json)
 
 
+@app.command(epilog=epilog("maint", WAIT_EXIT_CODES))
 def maint(
     names: Names,
     *,
@@ -97,6 +103,7 @@ def maint(
     _leave("maint", names, terms, wait=wait, timeout=timeout, config=config, as_json=as_json)
 
 
+@app.command(epilog=epilog("ready", CHANGE_EXIT_CODES))
 def ready(
     names: Names,
     *,
@@ -112,6 +119,7 @@ def ready(
     show(result, as_json, control_tables.view)
 
 
+@app.command(epilog=epilog("ttl", CHANGE_EXIT_CODES))
 def ttl(
     duration: Annotated[str | None, typer.Argument(metavar="DURATION", help="The new one, such as 10m.")] = None,
     *,
@@ -134,6 +142,7 @@ def ttl(
     show(result, as_json, control_tables.ttl)
 
 
+@app.command(epilog=epilog("history", EXIT_CODES))
 def history(
     limit: Annotated[int, typer.Option(metavar="N", min=1, max=500, help="The newest N changes.")] = 20,
     config: Config = None,
@@ -148,6 +157,7 @@ def history(
     show(result, as_json, control_tables.history)
 
 
+@app.command(epilog=epilog("undo", CHANGE_EXIT_CODES))
 def undo(
     version: Annotated[
         int | None,

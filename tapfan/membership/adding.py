@@ -22,7 +22,7 @@ from tapfan.membership.site import (
     variables_in,
 )
 from tapfan.membership.steps import Step
-from tapfan.settings import WriterSettings
+from tapfan.sections import WriterSettings
 from tapfan.welcome import telling_line
 
 _UP_TIMEOUT_S = 15.0

@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any
 
+from tapfan import redis_urls
 from tapfan.membership.passages import EditError, Passage, cut, line_end, lines_of, passages, put_after
 
 _HEAD = re.compile(r"[ \t]*\[\[?[ \t]*(?P<name>[A-Za-z0-9_.\"'\t -]+?)[ \t]*\]\]?[ \t]*(#.*)?\r?\n?")
@@ -27,7 +28,7 @@ def names_in(text: str) -> list[str]:
 def with_writer(text: str, section: Section) -> str:
     """The text with a section for one more writer, behind those that it has. Raises EditError."""
     content = _content(text)
-    by_hand = f"add to it by hand:\n{as_text(section)}"
+    by_hand = f"add to it by hand:\n{_without_password(section)}"
     lines, found = _passages(text, content, by_hand)
     end = line_end(lines[found[-1].head])
     added = [line.removesuffix("\n") + end for line in lines_of(as_text(section))]
@@ -55,6 +56,16 @@ def without_writer(text: str, name: str) -> str:
 def as_text(section: Section) -> str:
     """The section, as it is to be in the file."""
     return "\n".join(["[[writers]]", *(f"{key} = {_value(value)}" for key, value in section.items())]) + "\n"
+
+
+def _without_password(section: Section) -> str:
+    """The section, fit for a terminal and whoever sees it."""
+    url = str(section["redis"])
+    redacted = redis_urls.redacted(url)
+    if redacted == url:
+        return as_text(section)
+    hint = "# without the user and the password of your URL: password_file names a file with the password"
+    return f"{as_text({**section, 'redis': redacted})}{hint}\n"
 
 
 def _value(value: str | float) -> str:

@@ -19,7 +19,8 @@ from tapfan.reader.query import Query, ReaderError
 from tapfan.reader.report import Report
 from tapfan.reader.scanning import all_keys
 from tapfan.reader.texts import Texts
-from tapfan.settings import Settings, WriterSettings
+from tapfan.sections import WriterSettings
+from tapfan.settings import Settings
 
 _WAITING_PIECES = 16
 _PAUSE_S = 0.1

@@ -11,7 +11,7 @@ from tapfan.reader.nodes import Node, nodes_or_report
 from tapfan.reader.query import ReaderError
 from tapfan.reader.report import Report
 from tapfan.reader.scanning import all_keys
-from tapfan.settings import WriterSettings
+from tapfan.sections import WriterSettings
 
 _PIECE_RECORDS = 65_536
 _WAITING_PIECES = 4

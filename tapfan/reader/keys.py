@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tapfan.batch import Column
+from tapfan.names import STREAM_FORM
 from tapfan.reader.fields import DECIMAL, HEX, LONGEST_ADDRESS, addresses, distinct, numbers, powers, text_of
 from tapfan.reader.texts import Texts
-from tapfan.wire import STREAM_FORM
 
 PREFIX = b"tcp:"
 _TIME_DIGITS = 19

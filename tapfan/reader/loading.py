@@ -10,6 +10,7 @@ import numpy as np
 
 from tapfan import blocks
 from tapfan.batch import COLUMNS, Column, Records, widened
+from tapfan.bounds import MAX_MESSAGE_BYTES
 from tapfan.reader import keys as record_keys
 from tapfan.reader import values as record_values
 from tapfan.reader.exchange import Connection, RefusedError, packed, unexpected
@@ -20,7 +21,6 @@ from tapfan.reader.keys import RecordKeys, read_record_keys
 from tapfan.reader.report import Report
 from tapfan.reader.texts import Texts
 from tapfan.reader.values import read_record_values
-from tapfan.wire import MAX_MESSAGE_BYTES
 
 _NS_A_MS = 1_000_000
 _PIECE_BYTES = 4 * 1024 * 1024  # of values that are asked for at once, at most; more of a single one

@@ -8,7 +8,7 @@ import redis
 from tapfan import redis_connection
 from tapfan.reader.exchange import FAILURES, trouble
 from tapfan.reader.report import Report
-from tapfan.settings import WriterSettings
+from tapfan.sections import WriterSettings
 
 _CONNECT_TIMEOUT_S = 2.0
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")

@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 
 from tapfan.batch import Records
+from tapfan.bounds import MAX_RECORDS
 from tapfan.reader import ordering
 from tapfan.reader.filtering import Filter
 from tapfan.reader.following import Following
@@ -22,7 +23,6 @@ from tapfan.reader.query import By, Query, Ranking, Record
 from tapfan.reader.ranking import Counts
 from tapfan.reader.report import Report
 from tapfan.settings import Settings
-from tapfan.wire import MAX_RECORDS
 
 _TIMEOUT_S = 5.0
 _HELD_RECORDS = 500_000

@@ -15,7 +15,7 @@ from listener.capture.source import CaptureSource
 from tapfan.endpoints import Endpoint
 from tapfan.logs import Logger
 from tapfan.messages import PacketCounts
-from tapfan.settings import ListenerSettings
+from tapfan.sections import ListenerSettings
 from tapfan.skips import MALFORMED, Skipped
 from tests.listener import bpf, frames, mixture
 from tests.listener.frames import Frame, Record, ethernet, ipv4, ipv6, tcp

@@ -13,7 +13,8 @@ from listener.files.opening import open_capture
 from listener.reading import FileSource
 from tapfan.endpoints import Endpoint
 from tapfan.logs import Logger
-from tapfan.settings import ListenerSettings, Settings, WriterSettings
+from tapfan.sections import ListenerSettings, WriterSettings
+from tapfan.settings import Settings
 from tests.listener import frames, pcaps
 from tests.listener.frames import ethernet, ipv4, tcp
 from tests.listener.pcaps import Packet

@@ -13,7 +13,7 @@ from listener.server import Server
 from tapfan.endpoints import Endpoint
 from tapfan.logs import Logger
 from tapfan.program import CannotRunError
-from tapfan.settings import ListenerSettings
+from tapfan.sections import ListenerSettings
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from listener.capture.source import CaptureSource
 from tapfan.endpoints import Endpoint
 from tapfan.messages import PacketCounts
 from tapfan.program import CannotRunError
-from tapfan.settings import ListenerSettings
+from tapfan.sections import ListenerSettings
 from tests.listener import frames
 from tests.listener.frames import Frame, ethernet, ipv4, ipv6, laid_out, tcp
 from tests.listener.reading import reference

@@ -18,7 +18,7 @@ from tapfan.endpoints import Endpoint
 from tapfan.interfaces import choose
 from tapfan.logs import Logger
 from tapfan.program import CannotRunError
-from tapfan.settings import ListenerSettings
+from tapfan.sections import ListenerSettings
 
 
 @dataclass

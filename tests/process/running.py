@@ -16,7 +16,7 @@ from typing import IO, Any, TypeVar
 import redis
 
 from tapfan.control import ControlClient, ControlTimeoutError
-from tapfan.embedded_redis import find_server
+from tapfan.embedded_redis import configuration, find_server
 
 DEADLINE_S = 20.0
 _PAUSE_S = 0.02
@@ -95,21 +95,28 @@ class Programs:
         return [*redises, "router", *(f"writer-{name}" for name in self._writers), "listener"]
 
     def start(self, *names: str, under: Sequence[str] = ()) -> None:
-        """Start programs, all of them when none is named; `under`: a command that becomes them."""
+        """Start programs, all of them when none is named; `under`: a command that becomes them.
+
+        A Redis is started as what `tapfan.embedded_redis` becomes; with `under`, by that.
+        """
         for name in names or self.names:
-            kind, _, argument = name.partition("-")
-            module = {"redis": "tapfan.embedded_redis", "writer": "writers"}.get(kind, kind)
-            environment = {}
-            if kind == "listener" and argument:
-                environment = {"TAPFAN_LISTENER__NAME": argument, "TAPFAN_LISTENER__SERVE": "none"}
-                argument = ""
-            command = [*under, sys.executable, "-m", module, *([argument] if argument else [])]
-            command += ["--config", str(self.config)]
-            if self._durable and kind == "redis":
-                command = self._durable_redis(argument)
-            if self._netns and kind == "listener":
-                command = ["ip", "netns", "exec", self._netns, *command]
-            self._spawn(name, command, environment)
+            if name.startswith("redis-") and not under:
+                self._spawn(name, self._redis_server(name.removeprefix("redis-")), {})
+            else:
+                self._start(name, under)
+
+    def _start(self, name: str, under: Sequence[str]) -> None:
+        kind, _, argument = name.partition("-")
+        module = {"redis": "tapfan.embedded_redis", "writer": "writers"}.get(kind, kind)
+        environment = {}
+        if kind == "listener" and argument:
+            environment = {"TAPFAN_LISTENER__NAME": argument, "TAPFAN_LISTENER__SERVE": "none"}
+            argument = ""
+        command = [*under, sys.executable, "-m", module, *([argument] if argument else [])]
+        command += ["--config", str(self.config)]
+        if self._netns and kind == "listener":
+            command = ["ip", "netns", "exec", self._netns, *command]
+        self._spawn(name, command, environment)
 
     def read(self, *arguments: str, stdin: int | IO[bytes] = subprocess.DEVNULL) -> "subprocess.Popen[bytes]":
         """Start the listener that reads a capture file, as `reading`; `arguments`: from `--read` on."""
@@ -139,18 +146,23 @@ class Programs:
                 start_new_session=True,
             )
 
-    def _durable_redis(self, writer: str) -> list[str]:
-        """A server that writes each command to its file before it answers."""
+    def _redis_server(self, writer: str) -> list[str]:
+        """A server that keeps nothing on disk; or a durable one, that writes each command to its file first."""
+        port = self.redis_ports[writer]
+        if not self._durable:
+            file = self.run_dir / f"redis-{writer}.conf"
+            file.write_text(configuration(port, self.run_dir), encoding="utf-8")
+            return [str(find_server()), str(file)]
         folder = self.folder / f"redis-{writer}"
         folder.mkdir(exist_ok=True)
-        options = {"port": self.redis_ports[writer], "bind": "127.0.0.1", "dir": folder, "save": ""}
+        options = {"port": port, "bind": "127.0.0.1", "dir": folder, "save": ""}
         options |= {"appendonly": "yes", "appendfsync": "no"}
         return [str(find_server()), *(str(part) for key, value in options.items() for part in (f"--{key}", value))]
 
     def failed_start(self, name: str, under: Sequence[str] = ()) -> tuple[int, str]:
         """Start a program that cannot run; gives its exit code and its output."""
         before = self._ready_before.get(name, 0)
-        self.start(name, under=under)
+        self._start(name, under)
         self._ready_before[name] = before
         code = self.processes.pop(name).wait(DEADLINE_S)
         return code, self.log(name)
@@ -169,12 +181,15 @@ class Programs:
 
     def wait_ready(self) -> None:
         """Wait until those that were started are ready: Redis servers answer, writers are up, the router knows all."""
+        starting = dict.fromkeys(self.processes)
 
         def ready() -> bool:
             for name, process in self.processes.items():
                 assert process.poll() is None, f"{name} ended:\n{self.log(name)}"
+            for name in [*starting]:
                 if not self._has_started(name):
                     return False
+                del starting[name]
             with contextlib.suppress(ControlTimeoutError):
                 status = self.status(timeout_s=1.0)
                 up = {f"writer-{name}" for name, writer in status["writers"].items() if writer["health"] == "up"}

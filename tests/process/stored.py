@@ -20,7 +20,7 @@ _KEY = re.compile(
 
 @dataclass(frozen=True)
 class Stored:
-    """One record: what its key says, its value's text, and the milliseconds that it has left to live."""
+    """One record: what its key says, and its value's text."""
 
     source: str
     destination: str
@@ -28,7 +28,6 @@ class Stored:
     stream: str
     sequence: int
     text: str
-    left_ms: int
 
     @property
     def value(self) -> dict[str, Any]:
@@ -52,14 +51,10 @@ def stored(programs: Programs, *writers: str) -> list[Stored]:
     """All records of these writers' Redis servers, in the order of their sequence numbers."""
     found = []
     for writer in writers or programs.redis_ports:
+        matches = list(keys(programs, writer))
         with programs.redis(writer) as client:
-            matches = list(keys(programs, writer))
-            pipeline = client.pipeline(transaction=False)
-            for match in matches:
-                pipeline.get(match.string)
-                pipeline.pttl(match.string)
-            answers = pipeline.execute()
-        for match, text, left_ms in zip(matches, answers[::2], answers[1::2], strict=True):
+            texts = client.mget(match.string for match in matches) if matches else []
+        for match, text in zip(matches, texts, strict=True):
             found.append(
                 Stored(
                     match["source"],
@@ -68,10 +63,21 @@ def stored(programs: Programs, *writers: str) -> list[Stored]:
                     match["stream"],
                     int(match["sequence"], 16),
                     text,
-                    left_ms,
                 )
             )
     return sorted(found, key=lambda record: record.sequence)
+
+
+def left_ms(programs: Programs) -> list[int]:
+    """The milliseconds that each record has left to live."""
+    found: list[int] = []
+    for writer in programs.redis_ports:
+        with programs.redis(writer) as client:
+            pipeline = client.pipeline(transaction=False)
+            for match in keys(programs, writer):
+                pipeline.pttl(match.string)
+            found += pipeline.execute()
+    return found
 
 
 def sequences(programs: Programs, writer: str) -> list[int]:

@@ -160,7 +160,7 @@ def test_a_ramp_goes_on_by_itself_is_told_and_ends(control: Control) -> None:
     assert (ended["shares"], ended["version"]) == ({"a": 0.7, "b": 0.3}, begun["version"])
     end, start = control.do("history", limit=2)["entries"]
     assert (start["kind"], start["by"], start["over"]) == ("ramp", "local", 0.3)
-    assert (end["kind"], end["by"], end["version"]) == ("ramp", "tapfan", begun["version"])
+    assert (end["kind"], end["by"], end["version"]) == ("ramp", "(automatic)", begun["version"])
 
 
 def test_a_ramp_is_cancelled_where_it_is(control: Control) -> None:
@@ -287,7 +287,7 @@ def test_a_change_can_be_made_for_one_version_only(control: Control) -> None:
         ("bad_request", "weights", {"weights": [1]}),
         ("bad_request", "weights", {"weights": {"a": 1}, "reason": "x" * 201}),
         ("bad_request", "weights", {"weights": {"a": 1}, "by": "x" * 65}),
-        ("bad_request", "weights", {"weights": {"a": 1}, "by": "tapfan"}),
+        ("bad_request", "weights", {"weights": {"a": 1}, "by": "(automatic)"}),
         ("bad_request", "weights", {"weights": {"a": 1}, "if_version": "1"}),
         ("bad_request", "weights", {"weights": {"a": 1}, "cancel": True}),
         ("bad_request", "ttl", {"ttl": 60, "force": True}),

@@ -120,7 +120,7 @@ def test_the_configuration_wins_where_it_was_edited_since_and_only_there(alone: 
     assert (view["weights"], view["configured"]) == ({"a": 45, "b": 20}, {"a": 45, "b": 70})
     assert (view["states"]["a"], view["ttl"], view["version"]) == ("maint", 600, 5)
     newest = _entries(alone)[0]
-    assert (newest["kind"], newest["by"], newest["version"]) == ("configuration", "tapfan", 5)
+    assert (newest["kind"], newest["by"], newest["version"]) == ("configuration", "(automatic)", 5)
     assert newest["changes"] == [
         {"writer": "a", "what": "configured", "before": 30, "after": 45},
         {"writer": "a", "what": "weight", "before": 80, "after": 45},
@@ -131,6 +131,33 @@ def test_the_configuration_wins_where_it_was_edited_since_and_only_there(alone: 
     _start_router(alone)
     assert _view(alone) == view
     assert alone.log("router").count("event=configuration_edited") == 1
+
+
+def test_a_writer_that_was_added_stays_until_it_is_removed_and_one_that_was_configured_goes_with_that(
+    alone: Programs,
+) -> None:
+    text = alone.config.read_text(encoding="utf-8")
+    with alone.control() as control:
+        for name in "cd":
+            control.add(name, f"redis://127.0.0.1:1/{ord(name)}", 20)
+        control.state({"c": "maint"})
+        control.remove("d")
+        before = _in_force(control)
+    for end in (Programs.kill, Programs.stop):
+        end(alone, "router")
+        _start_router(alone)
+        assert _view(alone) == before
+    assert (before["states"]["c"], before["weights"]) == ("maint", {"a": 30, "b": 70, "c": 20})
+    alone.stop("router")
+    section = '[[writers]]\nname = "c"\nredis = "redis://127.0.0.1:1/99"\nweight = 20\n'
+    alone.config.write_text(f"{text}\n{section}", encoding="utf-8")
+    _start_router(alone)
+    assert _view(alone) == before
+    alone.stop("router")
+    alone.config.write_text(text, encoding="utf-8")
+    _start_router(alone)
+    after = _view(alone)
+    assert (after["weights"], after["version"]) == ({"a": 30, "b": 70}, before["version"] + 1)
 
 
 def test_a_damaged_file_is_set_aside_and_told(alone: Programs) -> None:
@@ -144,6 +171,7 @@ def test_a_damaged_file_is_set_aside_and_told(alone: Programs) -> None:
     log = alone.log("router")
     assert "event=control_damaged" in log
     assert f"moved_to={alone.run_dir}/control.damaged" in log
+    assert "damaged" in _entries(alone)[0]["reason"]
     with alone.control() as control:
         assert control.weights({"a": 1})["version"] == 2
     alone.kill("router")

@@ -107,7 +107,8 @@ def _recorded(programs: Programs) -> Counter[int]:
     """The segments of all records by their source port."""
     found: Counter[int] = Counter()
     for record in stored(programs):
-        found[record.value["sport"]] += record.value["segments"]
+        value = record.value
+        found[value["sport"]] += value["segments"]
     return found
 
 

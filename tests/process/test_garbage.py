@@ -10,7 +10,8 @@ import zmq
 
 from tapfan import sockets
 from tapfan.batch import Batch
-from tapfan.wire import MAX_MESSAGE_BYTES, batch_message, packed_batch
+from tapfan.bounds import MAX_MESSAGE_BYTES
+from tapfan.wire import batch_message, packed_batch
 from tests.process.conftest import StartPrograms
 from tests.process.feeder import feeder, records
 from tests.process.running import Programs, wait_for

@@ -221,6 +221,38 @@ def test_a_message_of_megabytes_on_control_ends_the_connection_of_its_sender_alo
     assert caught.value.code == "too_large"
 
 
+def test_a_request_of_many_frames_is_refused_and_only_those_that_ask_there_wait_for_its_end(hosts: TwoHosts) -> None:
+    with _trying(hosts.endpoints["control"], hosts.key("reader"), _request()) as peer:
+        assert peer.poll(5000)
+        assert msgpack.unpackb(peer.recv_multipart()[-1])["ok"]
+        peer.send_multipart([b"", *[b"x"] * 50_000])
+        assert peer.poll(10_000)
+        assert msgpack.unpackb(peer.recv_multipart()[-1])["error"]["code"] == "too_large"
+        _others_are_served(hosts, 2)
+
+
+def test_a_key_that_subscribes_to_ever_more_is_kept_from_the_events_and_others_get_them(hosts: TwoHosts) -> None:
+    greedy = hosts.keyring.make("greedy", "read")
+    hosts.wait_logged("event=allowlist_read", "greedy:read")
+    router = psutil.Process(hosts.here.processes["router"].pid)
+    before = router.memory_info().rss
+    with _subscribed(hosts, hosts.key("laptop")) as events, _subscribed(hosts, greedy) as subscriber:
+        assert events.poll(5000)
+        assert subscriber.poll(5000)
+        for number in range(20_000):
+            subscriber.setsockopt(zmq.SUBSCRIBE, f"{number:400}".encode())
+        hosts.wait_logged("event=connections_ended", "socket=events", "key=greedy")
+        _others_are_served(hosts)
+        hosts.wait_logged("event=key_refused", "socket=events", f"key={greedy.public[:8]}")
+        while events.poll(0):
+            events.recv_multipart()
+        assert events.poll(5000), "the other one is back"
+        while subscriber.poll(0):
+            subscriber.recv_multipart()
+        assert not subscriber.poll(1500)
+    assert router.memory_info().rss < before + 100 * 2**20
+
+
 def test_what_is_revoked_while_it_runs_is_refused_at_once_and_let_in_again(hosts: TwoHosts) -> None:
     laptop, edge, store = hosts.key("laptop"), hosts.key("edge"), hosts.key("store")
     before = hosts.here.status()["ledger"]["captured"]

@@ -7,7 +7,7 @@ import pytest
 from tests.process.conftest import StartPrograms
 from tests.process.feeder import feeder, records
 from tests.process.running import free_port
-from tests.process.stored import sequences, stored
+from tests.process.stored import left_ms, sequences, stored
 from tests.process.traffic import connections
 
 _TTL_MS = 60_000
@@ -49,11 +49,11 @@ def test_a_record_lives_from_its_capture_on_however_late_it_is_stored(start: Sta
     with feeder(programs) as feeding:
         feeding.send(records(100, captured_ns))
         feeding.wait_acknowledged()
-    found = stored(programs)
+    left = left_ms(programs)
     age_ms = (time.time_ns() - captured_ns) // 10**6
-    assert len(found) == 100
-    assert all(0 < record.left_ms <= _TTL_MS - 40_000 for record in found)
-    assert all(record.left_ms >= _TTL_MS - age_ms - 1 for record in found)
+    assert len(left) == 100
+    assert all(0 < each <= _TTL_MS - 40_000 for each in left)
+    assert all(each >= _TTL_MS - age_ms - 1 for each in left)
 
 
 def test_what_outlived_its_ttl_on_the_way_is_counted_and_not_stored(start: StartPrograms) -> None:

@@ -10,7 +10,8 @@ import redis
 from tapfan import blocks
 from tapfan.batch import Batch, Records
 from tapfan.reader import Reader, ReaderError
-from tapfan.settings import Settings, WriterSettings
+from tapfan.sections import WriterSettings
+from tapfan.settings import Settings
 from tests.process.redis_servers import MASTER, Authority, RedisServer, clustered, replicated, watched
 from tests.process.running import wait_for
 from tests.tapfan.reader.storing import TTL_MS, Made, now_ns, stored_texts

@@ -27,7 +27,7 @@ from tests.process.captures import NANOSECONDS, last_line, packets
 from tests.process.conftest import StartPrograms
 from tests.process.namespace import Namespace
 from tests.process.running import DEADLINE_S, READING, ROOT, Programs, wait_for
-from tests.process.stored import keys, stored
+from tests.process.stored import keys, left_ms, stored
 from tests.process.test_starting import MakePrograms
 from tests.process.traffic import connections
 
@@ -204,7 +204,9 @@ def test_rebase_moves_an_old_file_to_now(storing: MakePrograms, tmp_path: Path) 
     assert before_ns < first_ns < after_ns
     moved = [Packet(packet.data, packet.timestamp_ns - content[0].timestamp_ns + first_ns) for packet in content]
     assert _found(programs) == _expected(moved)
-    assert all(0 < record.left_ms <= 300_000 for record in found)
+    left = left_ms(programs)
+    assert len(left) == len(found)
+    assert all(0 < each <= 300_000 for each in left)
     assert "older_than_the_ttl" not in programs.log(READING)
 
 

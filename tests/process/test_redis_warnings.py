@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from tapfan.cli.checks import check
-from tapfan.settings import Settings, WriterSettings
+from tapfan.sections import WriterSettings
+from tapfan.settings import Settings
 from tests.process.conftest import StartPrograms
 from tests.process.redis_servers import MASTER, clustered, replicated, watched
 from tests.process.running import Programs, wait_for

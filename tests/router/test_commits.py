@@ -1,8 +1,12 @@
 """Changes on their way to the disk: in force and answered only once they are saved, in order, and all or none."""
 
+import os
+import resource
 import select
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +16,13 @@ from structlog.testing import capture_logs
 from router import changes
 from router.changes import Request
 from router.commits import MAX_WAITING, Commits
-from router.history import AUTOMATIC, Entry, History
+from router.history import Entry, History
 from router.intent import Intent
-from tapfan.control import ControlError
+from tapfan.control import AUTOMATIC, ControlError
 from tapfan.logs import Repeated
-from tests.router.housing import a_house, a_writer_report, take_down
+from tests.router.housing import a_house, a_listener_report, a_writer_report, bring_up, shares_of, take_down
+from tests.router.sharing import a_batch
+from tests.router.wanting import a_request
 
 _WAIT_S = 10.0
 _NOW_S = 1_800_000_000.0
@@ -62,7 +68,7 @@ class _Desk:
         def done(refusal: ControlError | None) -> None:
             self.told.append((number, refusal.code if refusal else self.house.intent.version))
 
-        self.commits.stage(lambda intent, history: changes.apply(intent, history, request), done)
+        self.commits.stage(lambda intent, history: changes.apply(intent, history, request, self.house.in_flight), done)
         return number
 
     def settle(self) -> None:
@@ -213,11 +219,11 @@ def test_a_ramp_that_ends_while_a_change_is_saved_ends_once(desk: _Desk) -> None
     desk.disk.let()
     desk.settle()
     desk.ask(command="state", states={"b": "drain"})
-    desk.house.tick(_NOW_S + 2.0)
+    desk.house.tick(_NOW_S + 2.0, 0.0)
     assert desk.house.intent.ramp is None
     desk.disk.let()
     desk.settle()
-    desk.house.tick(_NOW_S + 3.0)
+    desk.house.tick(_NOW_S + 3.0, 0.0)
     assert desk.house.intent.ramp is None
     assert [(entry.kind, entry.by == AUTOMATIC) for entry in desk.house.history] == [
         ("ramp", False),
@@ -249,6 +255,87 @@ def test_at_the_end_what_waits_is_saved_and_answered() -> None:
     desk.commits.close()
     assert [version for _, version in desk.told] == list(range(2, 202))
     assert desk.disk.written[-1] == (desk.house.intent, list(desk.house.history))
+
+
+def test_at_the_end_what_was_refused_is_written_over() -> None:
+    """The file may hold it: it may have failed when it had its place already."""
+    desk = _Desk()
+    desk.saved_at_start()
+    desk.disk.problem = OSError(5, "Input/output error")
+
+    def done(refusal: ControlError | None) -> None:
+        assert refusal
+        desk.disk.problem = None
+
+    request = a_request("weights", weights={"a": 1})
+    desk.commits.stage(lambda intent, history: changes.apply(intent, history, request), done)
+    desk.disk.let(10)
+    desk.commits.close()
+    assert desk.disk.written == [(desk.house.intent, [])]
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """So many files are open that the next one has a number that `select` cannot do with."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 1200:
+        pytest.skip("there may not be so many files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1200), hard))
+    with ExitStack() as files:
+        while files.enter_context(Path(os.devnull).open("rb")).fileno() < 1024:
+            pass
+        yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_files")
+def test_it_ends_with_many_files_open_too() -> None:
+    desk = _Desk()
+    assert desk.commits.wake > 1023
+    desk.ask(weights={"a": 1})
+    desk.disk.let(10)
+    desk.commits.close()
+    assert desk.told == [(1, 2)]
+
+
+def test_a_writer_gets_nothing_more_while_its_removal_is_saved(desk: _Desk) -> None:
+    """Else the others would get the same records once it is gone."""
+    house = desk.house
+    house.take_listener_report(a_listener_report(), b"listener", 0.0)
+    take_down(house, "b")
+    desk.ask("remove", name="b")
+    bring_up(house, "b")
+    house.take_batch(a_batch(0, 100))
+    assert shares_of(house, "b") == []
+    desk.disk.let()
+    desk.settle()
+    assert (desk.told, list(house.writers)) == ([(1, 2)], ["a"])
+    assert house.writers["a"].lane.in_flight == 100
+
+
+def test_a_writer_that_is_not_removed_after_all_gets_records_again(desk: _Desk) -> None:
+    take_down(desk.house, "b")
+    desk.ask("remove", name="b")
+    bring_up(desk.house, "b")
+    assert desk.house.view()["shares"] == {"a": 1.0, "b": 0.0}
+    desk.disk.problem = OSError(28, "No space left on device")
+    desk.disk.let()
+    desk.settle()
+    assert desk.told == [(1, "not_saved")]
+    assert desk.house.view()["shares"] == {"a": 0.3, "b": 0.7}
+
+
+def test_a_drain_that_is_not_in_force_yet_lets_nobody_be_removed(desk: _Desk) -> None:
+    desk.ask("state", states={"b": "drain"})
+    with pytest.raises(ControlError, match="b gets records") as refusal:
+        desk.ask("remove", name="b")
+    assert refusal.value.code == "not_drained"
+    desk.disk.let()
+    desk.settle()
+    desk.ask("remove", name="b")
+    desk.disk.let()
+    desk.settle()
+    assert list(desk.house.writers) == ["a"]
 
 
 def test_at_the_end_what_cannot_be_saved_is_told() -> None:

@@ -7,7 +7,7 @@ import msgpack
 import pytest
 import zmq
 
-from router.events import Events
+from router.events import MAX_STRANGE_BYTES, Events
 from router.history import Entry
 from tapfan import sockets
 from tapfan.control import CHANGE, SNAPSHOT
@@ -24,6 +24,7 @@ class _Published:
     def __init__(self, context: zmq.Context[sockets.Socket], endpoint: str) -> None:
         self.socket = sockets.bound(context, zmq.XPUB, endpoint)
         self.made = 0
+        self.too_much: list[zmq.Frame] = []  # what was
         self.events = Events(self.socket, self._status)
 
     def _status(self) -> dict[str, int]:
@@ -33,7 +34,8 @@ class _Published:
     def heard(self) -> None:
         """Take what a subscriber says that has just come or gone."""
         assert self.socket.poll(_WAIT_MS)
-        self.events.subscribe()
+        if (frame := self.events.subscribe()) is not None:
+            self.too_much.append(frame)
 
 
 @pytest.fixture
@@ -132,6 +134,41 @@ def test_prefixes_that_are_of_no_topic_are_not_kept(published: _Published, subsc
     subscribe(b"snapshots of something else")
     published.events.look(100.0)
     assert published.made == 0
+
+
+def test_prefixes_of_no_topic_are_too_much_together_and_no_more_once_they_are_gone(
+    published: _Published, subscribe: Subscribe
+) -> None:
+    subscriber = subscribe(b"x" * (MAX_STRANGE_BYTES - 1))
+    assert published.too_much == []
+    subscriber.setsockopt(zmq.SUBSCRIBE, b"yy")
+    published.heard()
+    assert [frame.bytes for frame in published.too_much] == [b"\1yy"]
+    published.too_much.clear()
+    subscriber.close()
+    published.heard()
+    for prefix in (b"zz", CHANGE):
+        subscribe(prefix)
+    assert published.too_much == []
+
+
+def test_subscribers_that_say_ever_more_say_too_much_until_the_next_status(
+    published: _Published, subscribe: Subscribe
+) -> None:
+    subscriber = subscribe(b"snapshot")
+    published.events.look(100.0)
+    said = 0
+    while not published.too_much and said < 5000:
+        for option in (zmq.UNSUBSCRIBE, zmq.SUBSCRIBE):
+            subscriber.setsockopt(option, b"snapshot")
+            published.heard()
+        said += 2
+    assert 1000 < said < 5000
+    published.too_much.clear()
+    published.events.look(102.0)
+    subscriber.setsockopt(zmq.SUBSCRIBE, CHANGE)
+    published.heard()
+    assert published.too_much == []
 
 
 def test_one_that_takes_nothing_holds_up_nobody(published: _Published, subscribe: Subscribe) -> None:

@@ -1,15 +1,23 @@
 """Writers that come and go while records are on their way: nothing is lost, and nobody gets what is not its."""
 
+import select
+import threading
+from contextlib import suppress
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.changes import join
+from router.changes import apply, join
+from router.commits import Apply, Commits
+from router.history import History
 from router.house import House
+from router.intent import Intent
 from router.status import status
 from tapfan.control import ControlError
+from tapfan.logs import Repeated
 from tests.router.housing import (
     FALL,
     ROUTER,
@@ -25,6 +33,7 @@ from tests.router.housing import (
     with_a_stream,
 )
 from tests.router.sharing import STREAM, a_batch, shares_in
+from tests.router.wanting import a_request
 
 _C: dict[str, Any] = {"name": "c", "redis": "redis://c:6379/0", "weight": 100}
 
@@ -70,6 +79,7 @@ def test_a_writer_that_joined_is_told_as_such() -> None:
 def test_what_a_removed_writer_had_goes_to_the_others() -> None:
     house = with_a_stream(a=50, b=25, c=25)
     house.take_batch(a_batch(0, 100))
+    change(house, "state", states={"a": "drain"})
     with pytest.raises(ControlError, match="50 records"):
         change(house, "remove", name="a")
     change(house, "remove", name="a", force=True)
@@ -104,10 +114,25 @@ def test_small_shares_of_a_removed_writer_are_held_too() -> None:
     assert _in_flight(house) == {"b": 10}
 
 
-def test_the_process_of_a_removed_writer_is_not_heard_any_more_and_a_new_one_is() -> None:
+def test_a_writer_that_gets_records_is_not_removed_though_it_has_none_at_this_moment() -> None:
+    house = with_a_stream(a=30, b=70)
+    with pytest.raises(ControlError, match="b gets records: drain it first") as refusal:
+        change(house, "remove", name="b")
+    assert refusal.value.code == "not_drained"
+    change(house, "state", states={"b": "maint"})
+    change(house, "remove", name="b")
+    change(house, "add", **_C)
+    change(house, "remove", name="c")
+    assert list(house.writers) == ["a"], "c has not reported yet"
+
+
+@pytest.mark.parametrize("is_connected", [True, False])
+def test_the_process_of_a_removed_writer_is_not_heard_any_more_and_a_new_one_is(is_connected: bool) -> None:
+    """Also one whose connection was away at that moment."""
     house = a_house(a=30, b=70)
     house.take_writer_report(a_writer_report("b"), b"old b")
-    change(house, "remove", name="b")
+    house.writers["b"].is_connected = is_connected
+    change(house, "remove", name="b", force=True)
     assert house.is_removed(b"old b")
     assert not house.is_removed(b"new b")
     assert house.take_writer_report(a_writer_report("b"), b"old b") is None
@@ -141,7 +166,7 @@ def test_a_writer_in_maintenance_keeps_what_it_has_until_it_is_down() -> None:
     change(house, "state", states={"a": "maint"})
     house.take_batch(a_batch(10, 10))
     assert _in_flight(house) == {"a": 3, "b": 17}
-    assert house.in_flight("a") == 3
+    assert (house.in_flight("a"), house.in_flight("b")) == (3, None)
     for _ in range(FALL + 1):
         house.take_writer_report(a_writer_report("b"), b"b")
         house.look(0.0)
@@ -174,9 +199,9 @@ def test_a_writers_health_is_in_the_history_when_it_changes() -> None:
         for change in entry.changes
     ]
     assert told == [
-        ("health", "tapfan", 1, "a", "up", "down"),
-        ("health", "tapfan", 1, "a", "down", "up"),
-        ("health", "tapfan", 1, "b", "up", "absent"),
+        ("health", "(automatic)", 1, "a", "up", "down"),
+        ("health", "(automatic)", 1, "a", "down", "up"),
+        ("health", "(automatic)", 1, "b", "up", "absent"),
     ]
     assert len(house.history) == 3
 
@@ -246,7 +271,7 @@ class _World:
 
     def _tick(self, passed_s: float) -> None:
         self.now_s += passed_s
-        self.house.tick(self.now_s)
+        self.house.tick(self.now_s, self.now_s)
 
     def _add(self, name: str) -> None:
         self.starts += 1
@@ -314,3 +339,99 @@ def test_whoever_comes_and_goes_every_record_is_stored_once_and_the_ledger_is_ba
     world.settle()
     assert world.stored == set(range(world.end))
     assert world.house.listeners[STREAM].acknowledgement(TTL_MS).acknowledged == world.end
+
+
+_slow_actions = st.one_of(
+    st.tuples(st.just("batch"), st.integers(1, 40)),
+    st.tuples(st.just("send"), _names),
+    st.tuples(st.just("store"), _names),
+    st.tuples(st.just("healthy"), _names),
+    st.tuples(st.just("failing"), _names),
+    st.tuples(st.just("add"), _names),
+    st.tuples(st.just("join"), _names),
+    st.tuples(st.just("remove"), _names),
+    st.tuples(st.just("state"), st.tuples(_names, st.sampled_from(["ready", "drain", "maint"]))),
+    st.tuples(st.just("weights"), st.tuples(_names, st.integers(0, 5), st.sampled_from([None, 0.3]))),
+    st.tuples(st.just("undo"), st.none()),
+    st.tuples(st.just("save"), st.none()),
+)
+
+
+class _SlowWorld(_World):
+    """Changes wait for a slow disk, writers store late, and who is removed was not forced to go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: dict[str, list[tuple[int, list[int]]]] = {}  # to a writer, which has not stored them yet
+        self.was_sent: set[int] = set()
+        self._may = threading.Semaphore(0)
+        self.commits = Commits(self.house, self._write, Repeated(structlog.get_logger()))
+
+    def _write(self, _intent: Intent, _history: History) -> None:
+        assert self._may.acquire(timeout=10)
+
+    def close(self) -> None:
+        """All that waits is in force, and the thread has ended."""
+        self._may.release(1000)
+        self.commits.close()
+
+    def _save(self, _: None) -> None:
+        """What is being saved is on the disk, and in force."""
+        if self.commits.waiting:
+            self._may.release()
+            assert select.select([self.commits.wake], [], [], 10)[0]
+            self.commits.settle()
+
+    def _send(self, name: str) -> None:
+        writer = self.house.writers.get(name)
+        message = writer.lane.next_unsent() if writer else None
+        if writer is None or message is None:
+            return
+        writer.lane.mark_sent()
+        for _, number, records in shares_in(message):
+            assert not self.was_sent & set(records), "others have it"
+            self.was_sent |= set(records)
+            self.sent.setdefault(name, []).append((number, records))
+
+    def _store(self, name: str) -> None:
+        """A writer stores the first share that it was sent before."""
+        if self.sent.get(name):
+            number, records = self.sent[name].pop(0)
+            self.stored |= set(records)
+            self.house.take_stored(stored(name, number, len(records)), self.now_s)
+
+    def _failing(self, name: str) -> None:
+        """It becomes down, unless that would give others what it has: some of it twice."""
+        writer = self.house.writers.get(name)
+        if writer is None or writer.lane.in_flight == 0:
+            self._healthy(name, healthy=False)
+
+    def _join(self, name: str) -> None:
+        self.starts += 1
+        self._stage(lambda intent, _past: join(intent, a_writer_report(name), self.now_s))
+
+    def _remove(self, name: str) -> None:
+        self._ask("remove", name=name)
+
+    def _ask(self, command: str, **arguments: Any) -> None:
+        request = a_request(command, self.now_s, **arguments)
+        self._stage(lambda intent, past: apply(intent, past, request, self.house.in_flight))
+
+    def _stage(self, change_of: Apply) -> None:
+        with suppress(ControlError):
+            self.commits.stage(change_of, lambda _refusal: None)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(_slow_actions, max_size=60))
+def test_whoever_is_removed_without_force_no_record_goes_to_two_writers(actions: list[tuple[str, Any]]) -> None:
+    world = _SlowWorld()
+    try:
+        for action, given_values in actions:
+            world.act(action, given_values)
+            ledger = ledger_of(world.house)
+            assert (ledger["captured"], ledger["stored"], ledger["balanced"]) == (world.end, len(world.stored), True)
+    finally:
+        world.close()
+    for name in list(world.house.writers):
+        world.act("send", name)

@@ -239,13 +239,13 @@ def _valid(**changes: Any) -> bytes:
 )
 def test_a_file_that_is_damaged_or_foreign_is_set_aside_and_counting_begins_at_zero(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    aside = path.with_suffix(".damaged")
-    aside.write_text("an earlier one")
+    earlier, aside = path.with_suffix(".damaged"), path.with_suffix(".damaged.1")
+    earlier.write_text("an earlier one")
     with capture_logs() as lines:
         house = _restored(path)
     (line,) = lines
     assert (line["event"], line["log_level"], line["moved_to"]) == ("ledger_damaged", "error", str(aside))
-    assert (aside.read_bytes(), path.exists()) == (content, False)
+    assert (earlier.read_text(), aside.read_bytes(), path.exists()) == ("an earlier one", content, False)
     assert (house.listeners, house.earlier) == ({}, {})
     _assert_usable(house, path)
 

@@ -92,3 +92,16 @@ def test_the_rate_is_of_the_last_ten_whole_seconds(
             if writer == name and int(now_s) - _RATE_S <= int(at_s) < int(now_s)
         )
         assert rates[name] == seen / _RATE_S
+
+
+def test_of_one_that_is_forgotten_nothing_counts() -> None:
+    observed = Observed()
+    for second in range(20):
+        observed.count("a", 1, second)
+        observed.count("b", 3, second)
+    observed.forget("a")
+    for now_s in (20, 25, 400):
+        shares = observed.shares(["a", "b"], now_s)
+        assert set(shares["a"].values()) <= {0, None}
+        assert set(shares["b"].values()) <= {1, None}
+        assert "a" not in observed.rates(now_s)

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from router import ramp
 from router.intent import Ramp
+from tapfan.control import MAX_OVER_S, MIN_OVER_S
 from tests.router.wanting import Wanted, an_intent
 
-_durations = st.floats(ramp.MIN_OVER_S, ramp.MAX_OVER_S)
+_durations = st.floats(MIN_OVER_S, MAX_OVER_S)
 
 
 @pytest.mark.parametrize(

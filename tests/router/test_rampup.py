@@ -37,6 +37,11 @@ def _house(rampup_s: float = 10.0, **weights: float) -> House:
     return house
 
 
+def _tick(house: House, now_s: float, set_forward_s: float = 0.0) -> None:
+    """Let it be that time; `set_forward_s`: by how much the host's clock was set forward meanwhile."""
+    house.tick(now_s + set_forward_s, now_s - 1000.0)
+
+
 def _effective(house: House) -> dict[str, Fraction]:
     return {name: exact(weight) for name, weight in house.weights.effective.items()}
 
@@ -48,13 +53,13 @@ def test_at_the_start_everyone_has_its_whole_weight() -> None:
 def test_a_writer_that_was_down_begins_with_one_step_and_has_all_at_the_end() -> None:
     house = _house(a=30, b=70)
     take_down(house, "a")
-    house.tick(1005.0)
+    _tick(house, 1005.0)
     bring_up(house, "a")
     told = status(house, 0.0)["writers"]["a"]
     assert (told["weight"], told["effective"], told["rampup_left"]) == (30, 0.3, 10.0)
     assert status(house, 0.0)["writers"]["b"]["rampup_left"] is None
     for now_s, percent in ((1005.05, 1), (1005.15, 2), (1009.95, 50), (1014.85, 99), (1014.95, 100), (1015.0, 100)):
-        house.tick(now_s)
+        _tick(house, now_s)
         assert _effective(house) == {"a": Fraction(30 * percent, 100), "b": 70}
     assert status(house, 0.0)["writers"]["a"]["rampup_left"] is None
     assert (house.intent.version, house.intent.members["a"].weight) == (1, 30)
@@ -76,7 +81,7 @@ def test_a_writer_that_is_ready_again_is_back_too(state: str) -> None:
     change(house, "state", 1001.0, states={"a": state})
     change(house, "state", 1002.0, states={"a": "ready"})
     assert _effective(house) == {"a": Fraction(30, 100), "b": 70}
-    house.tick(1012.0)
+    _tick(house, 1012.0)
     assert _effective(house) == {"a": 30, "b": 70}
 
 
@@ -86,7 +91,7 @@ def test_a_writer_that_is_ready_again_and_still_down_begins_when_it_is_up() -> N
     take_down(house, "a")
     change(house, "state", 1002.0, states={"a": "ready"})
     assert house.steering.rampup_left_s("a") is None
-    house.tick(1050.0)
+    _tick(house, 1050.0)
     assert _effective(house) == {"b": 70}
     bring_up(house, "a")
     assert _effective(house) == {"a": Fraction(30, 100), "b": 70}
@@ -98,7 +103,7 @@ def test_a_writer_that_comes_back_while_it_is_not_ready_begins_when_it_is() -> N
     change(house, "state", 1001.0, states={"a": "drain"})
     bring_up(house, "a")
     assert _effective(house) == {"b": 70}
-    house.tick(1100.0)
+    _tick(house, 1100.0)
     change(house, "state", 1100.0, states={"a": "ready"})
     assert _effective(house) == {"a": Fraction(30, 100), "b": 70}
 
@@ -107,11 +112,11 @@ def test_a_writer_that_goes_down_again_begins_anew() -> None:
     house = _house(a=30, b=70)
     take_down(house, "a")
     bring_up(house, "a")
-    house.tick(1005.05)
+    _tick(house, 1005.05)
     assert _effective(house)["a"] == Fraction(30 * 51, 100)
     take_down(house, "a")
     assert _effective(house) == {"b": 70}
-    house.tick(1007.0)
+    _tick(house, 1007.0)
     bring_up(house, "a")
     assert _effective(house)["a"] == Fraction(30, 100)
 
@@ -120,11 +125,23 @@ def test_the_end_of_a_rampup_does_not_begin_the_split_anew() -> None:
     house = _house(a=0.1, b=0.1)
     take_down(house, "a")
     bring_up(house, "a")
-    house.tick(1009.95)
+    _tick(house, 1009.95)
     first = house.weights.take(1)
-    house.tick(1010.0)
+    _tick(house, 1010.0)
     assert house.steering.rampup_left_s("a") is None
     assert Counter(first) + Counter(house.weights.take(1)) == {"a": 1, "b": 1}
+
+
+@pytest.mark.parametrize("set_forward_s", [-86_400.0, 86_400.0])
+def test_setting_the_hosts_clock_neither_ends_a_rampup_nor_holds_it_up(set_forward_s: float) -> None:
+    house = _house(a=30, b=70)
+    take_down(house, "a")
+    _tick(house, 1005.0)
+    bring_up(house, "a")
+    for now_s, percent in ((1005.05, 1), (1009.95, 50), (1015.0, 100)):
+        _tick(house, now_s, set_forward_s)
+        assert _effective(house) == {"a": Fraction(30 * percent, 100), "b": 70}
+    assert house.steering.rampup_left_s("a") is None
 
 
 def test_without_a_rampup_all_is_back_at_once() -> None:
@@ -150,9 +167,9 @@ def test_a_ramp_of_its_weight_and_that_of_its_coming_back_are_multiplied() -> No
     house = _house(a=100, b=100)
     change(house, "weights", 1000.0, weights={"a": 0}, over=100)
     take_down(house, "a")
-    house.tick(1050.5)
+    _tick(house, 1050.5)
     bring_up(house, "a")
-    house.tick(1052.55)
+    _tick(house, 1052.55)
     assert _effective(house) == {"a": Fraction(48) * Fraction(21, 100), "b": 100}
 
 
@@ -178,7 +195,7 @@ def test_however_writers_come_and_go_weights_only_rise_to_what_is_set(events: li
     now_s, end = 1000.0, 0
     for event, name, passed_s in events:
         now_s += passed_s
-        house.tick(now_s)
+        _tick(house, now_s)
         before = _effective(house)
         if event in ("up", "down"):
             house.take_writer_report(a_writer_report(name, event == "up", router=ROUTER), name.encode())
@@ -204,5 +221,5 @@ def test_however_writers_come_and_go_weights_only_rise_to_what_is_set(events: li
     for name in "ab":
         change(house, "state", now_s, states={name: "ready"})
     bring_up(house, "a", "b")
-    house.tick(now_s + 10.0)
+    _tick(house, now_s + 10.0)
     assert _effective(house) == {"a": 30, "b": 70}

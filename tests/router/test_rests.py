@@ -13,7 +13,8 @@ from router import service
 from router.service import Router
 from tapfan import sockets
 from tapfan.messages import Acknowledgement, Mark, Stored, read_message
-from tapfan.settings import Settings, WriterSettings
+from tapfan.sections import WriterSettings
+from tapfan.settings import Settings
 from tapfan.wire import batch_message, unpack
 from tests.process.running import wait_for
 from tests.router.housing import a_listener_report, a_writer_report
@@ -93,7 +94,7 @@ def test_what_is_said_to_be_stored_together_is_acknowledged_together(ends: _Ends
     def has_all() -> bool:
         ends.router._rests_until_s = 0.0
         ends.router.turn()
-        return ends.router._house.in_flight("a") == 15
+        return ends.router._house.writers["a"].lane.in_flight == 15
 
     wait_for(has_all, "the router has all three batches")
     (router, _, _), *_ = shares_in(ends.turn_until(ends.writers["a"]))

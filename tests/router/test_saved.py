@@ -13,9 +13,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from router.history import Change, Entry, History
-from router.intent import Intent, Member, Ramp
+from router.history import MAX_ENTRIES, Change, Entry, History
+from router.intent import Came, Intent, Member, Ramp
+from router.repeats import MAX_CHARACTERS
 from router.saved import ControlFile, merged
+from tapfan.control import AUTOMATIC
 from tapfan.settings import MAX_WRITERS
 from tapfan.values import MAX_TTL_S, MAX_WEIGHT
 
@@ -78,7 +80,7 @@ _members = st.builds(
     _weights,
     st.sampled_from(["ready", "drain", "maint"]),
     st.floats(0, 86_400),
-    st.booleans(),
+    st.sampled_from(["configured", "added", "joined"]),
 )
 
 
@@ -102,9 +104,9 @@ def test_all_of_it_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory
         1,
         _TTL_MS,
         {
-            name: replace(member, weight=member.configured, state="ready", joined=False)
+            name: replace(member, weight=member.configured, state="ready")
             for name, member in intent.members.items()
-            if not member.joined
+            if member.came == "configured"
         },
     )
     _file(path, configured).save(intent, history)
@@ -114,6 +116,23 @@ def test_all_of_it_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory
     assert loaded == intent
     assert list(loaded_history) == list(history)
     assert loaded_history.text == history.text
+    assert loaded_history.repeats.text == history.repeats.text
+
+
+def test_what_was_applied_is_known_after_a_restart_though_its_entry_is_gone(path: Path) -> None:
+    entries = (_entry_of(number) for number in range(1, 2 * MAX_ENTRIES))
+    _file(path).save(_intent(a=1), History(entries))
+    _, history = _loaded(path, _intent(a=1))
+    assert len(history) == MAX_ENTRIES
+    applied = history.find("request 1")
+    assert applied is not None
+    assert (applied.version, applied.is_same("digest 1"), applied.is_same("digest 2")) == (1, True, False)
+    assert history.find("request 0") is None
+    assert history.add(_entry_of(0)).find("request 0") is not None
+
+
+def _entry_of(number: int) -> Entry:
+    return Entry(number, _NOW_S, "ttl", "ann", None, "", None, (), f"request {number}", f"digest {number}")
 
 
 def test_the_file_is_for_nobody_else_and_replaces_the_one_before(path: Path) -> None:
@@ -158,7 +177,7 @@ def test_of_an_edited_weight_the_file_wins_for_that_writer_only(path: Path) -> N
         8,
         _NOW_S,
         "configuration",
-        "tapfan",
+        "(automatic)",
         None,
         "the configuration was edited",
         None,
@@ -189,12 +208,15 @@ def test_where_a_writer_stores_is_as_configured() -> None:
     assert changes == ()
 
 
-def test_a_writer_that_is_new_is_there_and_one_that_is_gone_is_not_but_one_that_joined() -> None:
-    joined = Member("redis://j:6379/0", 3, 4, joined=True)
-    saved = _intent(version=3, a=30, gone=5, j=joined)
+@pytest.mark.parametrize("came", ["joined", "added"])
+def test_a_writer_that_is_new_is_there_and_one_that_is_gone_is_not_but_one_that_was_never_configured(
+    came: Came,
+) -> None:
+    other = Member("redis://j:6379/0", 3, 4, "maint", 5.0, came)
+    saved = _intent(version=3, a=30, gone=5, j=other)
     intent, changes = merged(saved, _TTL_MS, _intent(a=30, new=9))
     assert list(intent.members) == ["a", "new", "j"]
-    assert intent.members["j"] == joined
+    assert intent.members["j"] == other
     assert intent.version == 4
     assert changes == (
         Change("new", "redis", None, "redis://new:6379/0"),
@@ -204,11 +226,13 @@ def test_a_writer_that_is_new_is_there_and_one_that_is_gone_is_not_but_one_that_
     )
 
 
-def test_one_that_joined_and_is_configured_now_is_as_any_other() -> None:
-    saved = _intent(a=1, j=Member("redis://j:6379/0", 3, 4, joined=True))
+@pytest.mark.parametrize("came", ["joined", "added"])
+def test_one_that_is_configured_now_is_as_any_other_and_goes_with_the_configuration(came: Came) -> None:
+    saved = _intent(a=1, j=Member("redis://j:6379/0", 3, 4, came=came))
     intent, changes = merged(saved, _TTL_MS, _intent(a=1, j=3))
     assert intent.members["j"] == Member("redis://j:6379/0", 3, 4)
     assert changes == ()
+    assert list(merged(intent, _TTL_MS, _intent(a=1))[0].members) == ["a"]
 
 
 def test_an_edited_time_to_live_wins_and_one_that_was_not_edited_does_not() -> None:
@@ -235,9 +259,16 @@ def test_a_ramp_goes_on_but_not_for_a_weight_that_was_edited() -> None:
 
 
 def _valid() -> dict[str, Any]:
-    member = {"redis": "redis://a", "configured": 1.0, "weight": 2.0, "state": "ready", "rampup_s": 0, "joined": False}
+    member = {"redis": "redis://a", "configured": 1.0, "weight": 2.0, "state": "ready", "rampup_s": 0, "came": "added"}
     intent = {"version": 3, "ttl_ms": 1000, "members": {"a": member}, "ramp": None}
-    return {"kind": "tapfan-control", "format": 1, "configured_ttl_ms": _TTL_MS, "intent": intent, "history": []}
+    return {
+        "kind": "tapfan-control",
+        "format": 1,
+        "configured_ttl_ms": _TTL_MS,
+        "intent": intent,
+        "history": [],
+        "repeats": "AB/+" * 10,
+    }
 
 
 def _changed(value: Any, *place: str) -> bytes:
@@ -290,22 +321,30 @@ _ENTRY = {"version": 1, "at_s": 1, "kind": "weights", "by": "x", "key": None, "r
         _changed({"origin": {"a": 1}, "begun_s": 1, "over_s": 0}, "intent", "ramp"),
         _changed({"origin": {"a": -1}, "begun_s": 1, "over_s": 1}, "intent", "ramp"),
         _changed([_ENTRY], "history"),
-        _changed([_ENTRY | {"changes": [], "request": None, "digest": None, "kind": "magic"}], "history"),
-        _changed([_ENTRY | {"changes": [], "request": None, "digest": None}] * 501, "history"),
+        _changed([_ENTRY | {"changes": [], "kind": "magic"}], "history"),
+        _changed([_ENTRY | {"changes": []}] * 501, "history"),
+        _changed("weird", "intent", "members", "a", "came"),
+        _changed("A" * 19, "repeats"),
+        _changed("A" * 19 + "=", "repeats"),
+        _changed("A" * 20 + "\n", "repeats"),
+        _changed("A" * (MAX_CHARACTERS + 20), "repeats"),
+        _changed(None, "repeats"),
     ],
 )
 def test_a_file_that_is_damaged_or_foreign_is_set_aside_and_the_configuration_holds(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    aside = path.with_suffix(".damaged")
-    aside.write_text("an earlier one")
+    earlier, aside = path.with_suffix(".damaged"), path.with_suffix(".damaged.1")
+    earlier.write_text("an earlier one")
     configured = _intent(a=30, b=70)
     with capture_logs() as lines:
         intent, history = _loaded(path, configured)
     (line,) = lines
     assert (line["event"], line["log_level"], line["moved_to"]) == ("control_damaged", "error", str(aside))
     assert 0 < len(line["problem"]) < 300
-    assert (aside.read_bytes(), path.exists()) == (content, False)
-    assert (intent, len(history)) == (configured, 0)
+    assert (earlier.read_text(), aside.read_bytes(), path.exists()) == ("an earlier one", content, False)
+    (entry,) = history
+    assert (intent, entry.kind, entry.by) == (configured, "configuration", AUTOMATIC)
+    assert "damaged" in entry.reason
 
 
 @given(st.binary(max_size=200), st.integers(0, 400))

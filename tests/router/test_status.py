@@ -208,13 +208,13 @@ def test_the_status_is_as_the_design_says() -> None:
 def test_a_ramp_is_told_with_the_time_that_is_left() -> None:
     house = a_house(a=30, b=70)
     change(house, "weights", 100.0, weights={"a": 50}, over=20)
-    house.tick(105.0)
+    house.tick(105.0, 0.0)
     told = status(house, 0.0)
     ramp = {"from": {"a": 30, "b": 70}, "to": {"a": 50, "b": 70}, "over": 20, "left": 15}
     assert told["ramp"] == house.view()["ramp"] == ramp
     a = told["writers"]["a"]
     assert (a["weight"], a["effective"], a["share"]) == (50, 35, pytest.approx(1 / 3))
-    house.tick(120.0)
+    house.tick(120.0, 0.0)
     told = status(house, 0.0)
     assert (told["ramp"], told["writers"]["a"]["effective"], told["changed"]["reason"]) == (None, 50, "at its end")
 

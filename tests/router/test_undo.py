@@ -1,15 +1,17 @@
 """Undo and redo: weights, states and time to live as they were, whoever came and went meanwhile."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.changes import join
+from router.changes import apply, join
 from router.history import MAX_ENTRIES, History
 from router.intent import Intent
+from router.steering import Steering
 from tapfan.control import ControlError
 from tests.router.housing import a_writer_report
 from tests.router.wanting import Wanted, a_request, an_intent
@@ -31,6 +33,14 @@ def test_an_undo_takes_the_last_change_back_and_a_second_one_makes_it_again() ->
         entry = wanted.ask("undo", by="ada")
         assert (entry.kind, wanted.states["b"], wanted.weights["a"]) == ("undo", state, 50)
     assert wanted.intent.version == 6
+
+
+def test_the_user_whom_all_programs_may_run_as_changes_and_undoes_as_any_other() -> None:
+    wanted = Wanted()
+    wanted.ask("weights", weights={"a": 50}, by="tapfan")
+    wanted.ask("undo", by="tapfan")
+    assert [(entry.by, entry.is_note) for entry in wanted.history] == [("tapfan", False)] * 2
+    assert wanted.weights["a"] == 30
 
 
 @pytest.mark.parametrize(
@@ -143,6 +153,46 @@ def test_a_ramp_that_is_undone_is_back_at_once_and_one_that_is_not_touched_goes_
     assert (wanted.weights, wanted.intent.ramp) == ({"a": 30, "b": 70}, None)
 
 
+def test_a_ramp_to_the_weights_that_are_set_is_undone_too() -> None:
+    """They are then in force at once, as they were what was set before; and that cannot be undone, so it is said."""
+    wanted = Wanted()
+    wanted.ask("weights", now_s=100.0, weights={"a": 50}, over=60)
+    wanted.ask("weights", now_s=130.0, weights={"a": 50}, over=600)
+    wanted.ask("undo", now_s=131.0)
+    assert (wanted.weights, wanted.intent.ramp) == ({"a": 50, "b": 70}, None)
+    error = _refused(wanted, now_s=132.0)
+    assert error.code == "unknown_version"
+    assert "version 4, nothing is left to take back" in error.message
+    wanted.ask("undo", version=1)
+    assert wanted.weights == {"a": 30, "b": 70}
+
+
+def test_an_undo_of_what_a_writer_had_that_is_gone_is_refused() -> None:
+    wanted = Wanted(an_intent(a=30, b=70, c=5))
+    wanted.ask("weights", weights={"c": 9})
+    wanted.intent = replace(
+        wanted.intent, members={name: member for name, member in wanted.intent.members.items() if name != "c"}
+    )
+    error = _refused(wanted)
+    assert error.code == "unknown_version"
+    assert "name a version" in error.message
+    assert wanted.take(a_request("undo", version=1)) is None
+
+
+def test_going_back_to_a_ramps_version_after_its_end_gives_where_it_led_to() -> None:
+    steering = Steering(an_intent(), History(), 0.0)
+    for now_s, command, arguments in (
+        (0.0, "weights", {"weights": {"a": 90}, "over": 10}),
+        (1.0, "ttl", {"ttl": 60}),
+        (12.0, "undo", {"version": 2}),
+    ):
+        steering.tick(now_s, 0.0)
+        intent, entry = apply(steering.intent, steering.history, a_request(command, now_s, **arguments))
+        assert entry is not None
+        steering.adopt(intent, [entry], now_s)
+    assert (steering.view()["weights"], steering.view()["ttl"]) == ({"a": 90, "b": 70}, 300)
+
+
 _steps = st.one_of(
     st.tuples(
         st.just("weights"),
@@ -156,7 +206,16 @@ _steps = st.one_of(
     ),
     st.tuples(st.just("ttl"), st.fixed_dictionaries({"ttl": st.integers(1, 5)})),
     st.tuples(st.just("undo"), st.fixed_dictionaries({}, optional={"version": st.integers(1, 12)})),
-    st.tuples(st.just("weights"), st.just({"weights": {"a": "+1"}, "over": 10}) | st.just({"cancel": True})),
+    st.tuples(
+        st.just("weights"),
+        st.fixed_dictionaries(
+            {
+                "weights": st.dictionaries(st.sampled_from("ab"), st.integers(0, 3), min_size=1),
+                "over": st.sampled_from([3, 10]),
+            }
+        ),
+    ),
+    st.tuples(st.just("weights"), st.just({"cancel": True})),
 )
 
 

@@ -1,13 +1,18 @@
 """What operators want and ask for, without a house."""
 
+import copy
 from dataclasses import dataclass, field
 from typing import Any
+
+import pytest
 
 from router.changes import Request, apply
 from router.history import Entry, History
 from router.intent import Intent, Member
+from tapfan.control import ControlError
 
 TTL_MS = 300_000
+LONGEST_MESSAGE = 300
 
 
 def an_intent(**weights: float) -> Intent:
@@ -54,3 +59,14 @@ class Wanted:
     def states(self) -> dict[str, str]:
         """The states."""
         return {name: member.state for name, member in self.intent.members.items()}
+
+
+def refused(wanted: Wanted, command: str, **arguments: Any) -> ControlError:
+    """Why a request is refused, which has changed nothing."""
+    before = wanted.intent, copy.deepcopy(wanted.intent), wanted.history, list(wanted.history)
+    with pytest.raises(ControlError) as refusal:
+        wanted.take(a_request(command, **arguments))
+    assert wanted.intent is before[0]
+    assert (wanted.intent, wanted.history, list(wanted.history)) == before[1:]
+    assert 0 < len(refusal.value.message) < LONGEST_MESSAGE
+    return refusal.value

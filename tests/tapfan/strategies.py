@@ -8,8 +8,9 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tapfan.batch import COLUMNS, Batch, Column, Records
+from tapfan.bounds import MAX_SEQUENCE, MAX_TIMESTAMP_NS
 from tapfan.endpoints import IPV4_MAPPED_PREFIX
-from tapfan.wire import MAX_SEQUENCE, MAX_TIMESTAMP_NS, STREAM_FORM
+from tapfan.names import STREAM_FORM
 
 MAX_COUNT = 60
 _OLDEST_NS = 10**18  # the first timestamp of 19 digits

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tapfan.batch import COLUMNS, Batch, Records
 from tapfan.blocks import BlockError, Key, Span, pack, pack_one, unpack
-from tapfan.wire import MAX_TTL_MS, packed_batch
+from tapfan.bounds import MAX_TTL_MS
+from tapfan.wire import packed_batch
 from tests.tapfan.strategies import anything, batches, nested, rows
 
 _ttls_ms = st.integers(1, MAX_TTL_MS - 1)

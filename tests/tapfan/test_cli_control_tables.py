@@ -59,11 +59,11 @@ def test_the_ttl_is_shown_beside_the_configured_one_and_an_undo_shows_all() -> N
 def test_the_history_is_a_line_each_for_programs_and_folded_under_its_column_on_a_terminal() -> None:
     reason = "the disk of the old host is nearly full, and the new one has three times as much room " * 2
     long = entry("weights", ("a", "weight", 30.0, 70.0), reason=reason.strip(), version=12)
-    told = {"version": 12, "entries": [long, entry("health", ("b", "health", "up", "down"), by="tapfan")]}
+    told = {"version": 12, "entries": [long, entry("health", ("b", "health", "up", "down"), by="(automatic)")]}
     title, first, second = _lines(control_tables.history, told)
     assert title.split() == ["version", "when", "by", "what"]
-    assert first.endswith(f"anna   weight a 30 -> 70: {reason.strip()}")
-    assert second.split()[-6:] == ["tapfan", "health", "b", "up", "->", "down"]
+    assert first.endswith(f"anna        weight a 30 -> 70: {reason.strip()}")
+    assert second.split()[-6:] == ["(automatic)", "health", "b", "up", "->", "down"]
     folded = _lines(control_tables.history, told, terminal=True)
     assert len(folded) > 3
     assert max(map(len, folded)) <= 80

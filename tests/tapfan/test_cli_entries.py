@@ -19,9 +19,13 @@ from tests.tapfan.views import entry
         (entry("state", ("b", "state", "ready", "drain"), reason="new disk"), "state b ready -> drain: new disk"),
         (entry("ttl", (None, "ttl", 300.0, 600.0)), "ttl 5m -> 10m"),
         (entry("health", ("b", "health", "up", "down")), "health b up -> down"),
-        (entry("ramp", ("a", "weight", 30.0, 70.0), over=60.0), "ramp weight a 30 -> 70 over 1m"),
         (
-            entry("ramp", ("a", "weight", 30.0, 70.0), by="tapfan", reason="at its end"),
+            entry("ramp", ("a", "weight", 30.0, 70.0), (None, "ramp", None, 60.0), over=60.0),
+            "ramp weight a 30 -> 70 over 1m",
+        ),
+        (entry("ramp", (None, "ramp", None, 60.0), over=60.0), "ramp over 1m"),
+        (
+            entry("ramp", ("a", "weight", 30.0, 70.0), by="(automatic)", reason="at its end"),
             "ramp weight a 30 -> 70: at its end",
         ),
         (entry("ramp", ("a", "weight", 70.0, 41.5)), "ramp cancelled, weight a 70 -> 41.5"),

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tapfan.bounds import MAX_TIMESTAMP_NS
 from tapfan.cli.moments import Window, duration_ns, moment_ns
-from tapfan.wire import MAX_TIMESTAMP_NS
 
 NOW_NS = 1_795_698_185_250_000_001
 S = 1_000_000_000

@@ -8,7 +8,6 @@ from io import StringIO
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import given
 
 from tapfan.batch import COLUMNS, Batch, Records
@@ -140,17 +139,3 @@ def test_without_records_there_is_still_the_header() -> None:
     assert output.writer("table")(none).split() == ["time", "source", "destination", "flags", "segments"]
     assert output.writer("csv")(none) == "ts,src,sport,dst,dport,flags,segments\r\n"
     assert output.writer("json")(none) == ""
-
-
-@pytest.mark.parametrize(
-    ("timestamp_ns", "text"), [(0, "0.000000000"), (1, "0.000000001"), (EARLIER_NS, "1764162185.123456789")]
-)
-def test_seconds_are_exact(timestamp_ns: int, text: str) -> None:
-    assert output.seconds(timestamp_ns) == text
-
-
-def test_a_time_of_today_has_no_day() -> None:
-    now_ns = time.time_ns()
-    today, earlier = output.local_times([now_ns, now_ns - 2 * 86_400 * 10**9])
-    assert re.fullmatch(r"\d\d:\d\d:\d\d", today)
-    assert re.fullmatch(r"\d\d-\d\d \d\d:\d\d:\d\d", earlier)

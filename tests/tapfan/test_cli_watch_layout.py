@@ -20,7 +20,7 @@ LONG = "edge-writer-frankfurt-01-eu-cent"  # as long as a name may be
 RAMP = {"from": {"a": 30.0, "b": 70.0}, "to": {"a": 70.0, "b": 70.0}, "over": 60.0, "left": 42.0}
 ENTRIES = [
     entry("ramp", ("a", "weight", 30.0, 70.0), version=7, by="anna", over=60.0, reason="a has more memory"),
-    entry("health", ("b", "health", "up", "down"), version=6, by="tapfan"),
+    entry("health", ("b", "health", "up", "down"), version=6, by="(automatic)"),
     entry("state", ("b", "state", "ready", "drain"), version=6, by="bert", key="ops"),
 ]
 
@@ -74,7 +74,7 @@ def test_a_screen_of_80_by_24_has_it_all() -> None:
     assert lines[12].split() == ["local", "capture", "up", "0", "0", "17", "0", "1.20M"]
     assert [line[11:] for line in lines[15:18]] == [
         "v7 anna: ramp weight a 30 -> 70 over 1m: a has more memory",
-        "v6 tapfan: health b up -> down",
+        "v6 (automatic): health b up -> down",
         "v6 bert (ops): state b ready -> drain",
     ]
     assert lines[-1].startswith("j/k choose")

@@ -89,6 +89,15 @@ def test_a_listeners_rate_is_over_the_last_ten_seconds() -> None:
     assert picture.listener_rates("another") == (None, 0)
 
 
+def test_of_statuses_that_came_at_one_time_there_is_no_rate() -> None:
+    picture = Picture()
+    for captured in (0, 500):
+        picture.take_status(_counted(captured, 0), 5.0)
+        assert picture.listener_rates("local") == (None, 0)
+    picture.take_status(_counted(1500, 0), 6.0)
+    assert picture.listener_rates("local") == (1500.0, 0)
+
+
 def test_a_router_that_counts_anew_gives_no_negative_rate() -> None:
     picture = Picture()
     picture.take_status(_counted(1000, 10), 0.0)

@@ -101,7 +101,7 @@ def test_an_undo_says_whose_change_it_takes_back(state: State) -> None:
     assert _pressed(state, picture, "u") == []
     assert state.question(picture) == "undo the last change? y/n"
     change = entry("weights", ("a", "weight", 30.0, 40.0), version=8, by="bert")
-    picture.take_history([entry("health", version=9, by="tapfan"), change])
+    picture.take_history([entry("health", version=9, by="(automatic)"), change])
     assert state.question(picture) == "undo version 8 of bert (weight a 30 -> 40)? y/n"
 
 

@@ -1,5 +1,6 @@
 """What a client is told when the router does not take its connection, and that it tries again."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import zmq
 from zmq.utils import z85
 
 from tapfan import keys, sockets
-from tapfan.handshakes import Refusals
+from tapfan.handshakes import Refusals, other_end
 from tapfan.keys import Key
 from tests.process.running import free_port, wait_for
 
@@ -91,9 +92,26 @@ def test_another_router_than_the_trusted_one_and_one_without_a_key_are_told(
     assert told in (refusal := ends.wait_refusal()) or (not has_key and "does not encrypt there" in refusal)
 
 
+def test_a_descriptor_that_has_become_a_files_is_looked_at_and_closed_again(tmp_path: Path) -> None:
+    with (tmp_path / "file").open("w") as file, socket.socket() as unconnected:
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        for descriptor in (file.fileno(), unconnected.fileno(), 2**20):
+            assert other_end(descriptor) == ("", "")
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_who_is_at_the_other_end_of_a_connection_is_told_and_the_connection_stays() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        connection, (host, port) = server.accept()
+        with connection:
+            assert other_end(connection.fileno()) == (host, f"{host}:{port}")
+            client.sendall(b"hello")
+            assert connection.recv(5) == b"hello"
+
+
 def test_without_a_key_nothing_is_watched(context: Context) -> None:
-    socket = context.socket(zmq.DEALER)
-    refusals = Refusals(socket, "ipc:///nowhere", None)
+    dealer = context.socket(zmq.DEALER)
+    refusals = Refusals(dealer, "ipc:///nowhere", None)
     assert refusals.newest() is None
     refusals.close()
-    socket.close()
+    dealer.close()

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tapfan.bounds import MAX_PARTS, MAX_SEQUENCE
 from tapfan.losses import REASONS, Reason
 from tapfan.messages import (
     MAX_LEFTOVERS,
@@ -24,8 +25,9 @@ from tapfan.messages import (
     cut,
     read_message,
 )
+from tapfan.names import STREAM_FORM
 from tapfan.skips import SKIP_REASONS
-from tapfan.wire import MAX_PARTS, MAX_SEQUENCE, STREAM_FORM, WireError, unpack
+from tapfan.wire import WireError, unpack
 from tests.tapfan.strategies import anything, nested
 
 names = st.from_regex("[A-Za-z0-9_-]{1,32}", fullmatch=True)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tapfan.redis_connection import client, pool
 from tapfan.redis_urls import VALID, check, group, redacted
-from tapfan.settings import WriterSettings
+from tapfan.sections import WriterSettings
 
 _SECRET = "hunter2"
 _HOST = "abcdefghijklmnopqrstuvwxyz0123456789.-_"

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tapfan import redis_warnings
-from tapfan.settings import Layout
+from tapfan.sections import Layout
 
 
 @pytest.mark.parametrize(

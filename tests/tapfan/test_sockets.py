@@ -112,6 +112,28 @@ def test_what_cannot_be_sent_now_is_told_not_queued(tmp_path: Path, opened: Open
     assert sockets.received(server) is None
 
 
+def test_of_a_message_of_many_frames_a_few_are_kept_and_the_others_thrown_away_bit_by_bit(
+    tmp_path: Path, opened: Opened
+) -> None:
+    server = opened(sockets.bound, zmq.ROUTER, f"ipc://{tmp_path}/router.ipc")
+    client = opened(sockets.connected, zmq.DEALER, f"ipc://{tmp_path}/router.ipc", b"client")
+    assert client.poll(_WAIT_MS, zmq.POLLOUT)
+    most = [b"most"] * (sockets.MAX_FRAMES - 1)
+    for message in (most, [b"more"] * sockets.MAX_FRAMES, [b"far more"] * 5000, [b"next"]):
+        client.send_multipart(message)
+    received: list[list[bytes] | None] = []
+    while not received or received[-1] != [b"client", b"next"]:
+        assert server.poll(_WAIT_MS)
+        received.append(sockets.received(server))
+    assert [message for message in received if message] == [
+        [b"client", *most],
+        [b"client"] + [b"more"] * sockets.MAX_FRAMES,
+        [b"client"] + [b"far more"] * sockets.MAX_FRAMES,
+        [b"client", b"next"],
+    ]
+    assert received.count(None) >= 4, "no call takes long"
+
+
 def _bound_somewhere(opened: Opened, host: str) -> tuple[sockets.Socket, str]:
     """A ROUTER socket on a free port, and its endpoint."""
     for port in range(30_000, 60_000, 7):

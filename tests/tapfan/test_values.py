@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tapfan import values
-from tapfan.values import MAX_WEIGHT, shown, weight, zmq_endpoint
+from tapfan.values import MAX_WEIGHT, MIN_WEIGHT, shown, weight, zmq_endpoint
 
 
 @pytest.mark.parametrize("bad", ["", "nan", "inf", "-1", "30%", "1e10", None, True, [30], {}, math.nan, 10**400])
@@ -17,7 +17,13 @@ def test_what_is_no_weight_is_refused(bad: Any) -> None:
         weight(bad)
 
 
-@given(st.one_of(st.integers(0, MAX_WEIGHT), st.floats(0, MAX_WEIGHT)))
+@pytest.mark.parametrize("bad", [5e-324, "5e-324", 1e-10, "0.0000000009"])
+def test_a_weight_that_is_next_to_nothing_is_refused(bad: float | str) -> None:
+    with pytest.raises(ValueError, match="must be 0, or at least 1e-09"):
+        weight(bad)
+
+
+@given(st.one_of(st.integers(0, MAX_WEIGHT), st.floats(MIN_WEIGHT, MAX_WEIGHT)))
 def test_a_weight_is_the_same_as_a_number_and_as_text(value: float) -> None:
     assert weight(value) == weight(str(value)) == value
 

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tapfan.batch import COLUMNS, RECORD_BYTES, Batch, Records
-from tapfan.wire import (
+from tapfan.bounds import (
     MAX_MESSAGE_BYTES,
     MAX_NUMBER,
     MAX_PARTS,
@@ -20,6 +20,8 @@ from tapfan.wire import (
     MAX_SEQUENCE,
     MAX_TIMESTAMP_NS,
     MAX_TTL_MS,
+)
+from tapfan.wire import (
     PackedBatch,
     WireError,
     batch_message,

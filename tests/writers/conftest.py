@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tapfan.settings import Layout
+from tapfan.sections import Layout
 from tests.writers.servers import Server, starting
 from tests.writers.storer import DEADLINE_S, ROUTER, ScriptedRedis, Start, Storer
 from writers import storing

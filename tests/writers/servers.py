@@ -10,7 +10,7 @@ from typing import Any
 import redis
 
 from tapfan.embedded_redis import find_server
-from tapfan.settings import WriterSettings
+from tapfan.sections import WriterSettings
 from tests.process.running import DEADLINE_S, wait_for
 
 

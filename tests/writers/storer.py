@@ -12,7 +12,7 @@ import numpy as np
 
 from tapfan.batch import COLUMNS, Batch, Records
 from tapfan.blocks import PREFIX, Block, unpack
-from tapfan.settings import WriterSettings
+from tapfan.sections import WriterSettings
 from tapfan.wire import packed_batch
 from tests.writers.resp import commands_of
 from writers.commands import Commands

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from tapfan import redis_connection
 from tapfan.reader import exchange
-from tapfan.settings import Layout, WriterSettings
+from tapfan.sections import Layout, WriterSettings
 from tests.process.redis_servers import RedisServer
 from tests.process.running import wait_for
 from tests.writers import resp

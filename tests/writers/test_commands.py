@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tapfan.batch import COLUMNS, Batch, Records
+from tapfan.bounds import MAX_TIMESTAMP_NS
 from tapfan.endpoints import packed
-from tapfan.wire import MAX_TIMESTAMP_NS
 from tests.tapfan.strategies import batches
 from writers.commands import Commands, pack
 

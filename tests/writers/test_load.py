@@ -10,7 +10,7 @@ import pytest
 from tapfan.batch import COLUMNS, Batch, Records
 from tapfan.endpoints import IPV4_MAPPED_PREFIX
 from tapfan.redis_warnings import TYPICAL_BYTES
-from tapfan.settings import Layout
+from tapfan.sections import Layout
 from tapfan.wire import packed_batch
 from tests.writers.servers import Server
 from writers.layouts import Share, shaping

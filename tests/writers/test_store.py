@@ -16,7 +16,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tapfan.settings import WriterSettings
+from tapfan.sections import WriterSettings
 from tests.writers.resp import serving
 from writers import store
 from writers.commands import Commands

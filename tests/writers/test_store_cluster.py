@@ -10,7 +10,7 @@ import redis
 from redis.cluster import ClusterNode
 from redis.crc import key_slot
 
-from tapfan.settings import Layout, WriterSettings
+from tapfan.sections import Layout, WriterSettings
 from tests.process.redis_servers import RedisServer, clustered
 from tests.process.running import wait_for
 from writers import cluster, store

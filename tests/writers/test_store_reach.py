@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from tapfan.settings import WriterSettings
+from tapfan.sections import WriterSettings
 from tests.process.redis_servers import MASTER, Authority, RedisServer, clustered, replicated, watched
 from tests.process.running import free_port, wait_for
 from writers import store

@@ -9,9 +9,10 @@ import structlog
 import zmq
 
 from tapfan import sockets
+from tapfan.bounds import MAX_RECORDS
 from tapfan.messages import Mark, Stored, WriterReport, read_message
 from tapfan.settings import Settings
-from tapfan.wire import MAX_RECORDS, packed_batch, share_parts, shares_message, unpack
+from tapfan.wire import packed_batch, share_parts, shares_message, unpack
 from tests.process.running import wait_for
 from tests.writers.servers import Server
 from tests.writers.storer import share

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tapfan.cli.change_options import MAX_BY, By, login_name
+from tapfan.cli.change_options import By, login_name
 from tapfan.cli.consoles import PERIOD_S, console, has_keyboard, has_screen, write_block
 from tapfan.cli.invocation import Config, OutputClosedError, fail, settings_of
 from tapfan.cli.watch import layout, signals
@@ -18,17 +18,20 @@ from tapfan.cli.watch.loop import Loop
 from tapfan.cli.watch.picture import Picture
 from tapfan.cli.watch.state import State
 from tapfan.cli.watch.terminal import Terminal, TerminalGoneError
-from tapfan.control import ControlClient
+from tapfan.control import MAX_BY, ControlClient
 from tapfan.keys import of_control
 from tapfan.program import EXIT_USAGE, CannotRunError
 
-EXIT_CODES = "Exit codes: 0 it was quit, 2 a bad argument or configuration. A router that is away is waited for."
+_EXIT_CODES = "Exit codes: 0 it was quit, 2 a bad argument or configuration. A router that is away is waited for."
 _WIDE = 160  # columns, of an output that is no terminal
 _COERCED = ("C.UTF-8", "C.utf8", "UTF-8")  # what Python itself sets as LC_CTYPE where the locale is C (PEP 538)
 
 ReadOnly = Annotated[bool, typer.Option("--read-only", help="Without the keys that change something.")]
 
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
+
+@app.command(epilog=_EXIT_CODES)
 def watch(read_only: ReadOnly = False, by: By = None, config: Config = None) -> None:
     """Show writers, listeners and events live, with keys that change weights and states; ? shows these.
 

@@ -86,7 +86,7 @@ class Picture:
     def listener_rates(self, name: str) -> tuple[float | None, int]:
         """Of a listener, over the last seconds: records/s captured, and kernel drops."""
         known = [(at_s, counts[name]) for at_s, counts in self._counts if name in counts]
-        if len(known) < 2:
+        if not known or known[0][0] == known[-1][0]:  # those that were taken in one look came at one time
             return None, 0
         (begun_s, (captured, drops)), (end_s, (captured_later, drops_later)) = known[0], known[-1]
         return (captured_later - captured) / (end_s - begun_s), max(0, drops_later - drops)

@@ -9,13 +9,13 @@ from tapfan.cli.change_options import over_seconds
 from tapfan.cli.watch import words
 from tapfan.cli.watch.changes import Change
 from tapfan.cli.watch.picture import Picture
+from tapfan.control import AUTOMATIC
 from tapfan.durations import text as duration_text
 
 Mode = Literal["list", "weight", "ramp", "undo", "force", "help"]
 Tone = Literal["good", "bad", "plain"]
 
 _MAX_INPUT = 30
-_AUTOMATIC = "tapfan"  # by whom automatic changes are
 _STATES = {"d": "drain", "m": "maint", "r": "ready"}
 _STEPS = {"+": 1, "=": 1, "-": -1}  # "=" is "+" without shift on most keyboards
 _READ_ONLY = "read only: weights and states cannot be changed here"
@@ -188,7 +188,7 @@ class State:
 
 def _last_change(picture: Picture) -> str:
     """The change that an undo takes back."""
-    entry = next((entry for entry in picture.entries if entry["by"] != _AUTOMATIC), None)
+    entry = next((entry for entry in picture.entries if entry["by"] != AUTOMATIC), None)
     if entry is None:
         return "the last change"
     return f"version {entry['version']} of {entries.who(entry)} ({entries.what(entry)})"

@@ -1,5 +1,6 @@
 """`tapfan add` and `remove`: what they refuse before anything is done, and what they take back."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -130,6 +131,43 @@ def test_a_password_in_the_url_is_kept_from_others_and_from_the_router(router: R
     assert done.exit_code == 0, done.output
     assert url in router.config.read_text()
     assert "cret" not in refused.output + done.output + str(router.requests)
+
+
+def test_what_is_to_be_added_by_hand_is_printed_without_its_password(router: Router) -> None:
+    text = router.config.read_text()
+    writers = [{"name": name, "redis": f"redis://127.0.0.1/{name == 'b':d}", "weight": 1} for name in "ab"]
+    inline = ", ".join(f'{{name = "{w["name"]}", redis = "{w["redis"]}", weight = 1}}' for w in writers)
+    router.config.write_text(f"writers = [{inline}]\n{text.partition('[[writers]]')[0]}")
+    router.config.chmod(0o600)
+    refused = router.tapfan("add", "c", "redis://user:se%23cret@10.0.0.3:6379/0", "--weight", "1")
+    assert (refused.exit_code, router.changes) == (1, []), refused.output
+    assert 'add to it by hand:\n[[writers]]\nname = "c"\nredis = "redis://10.0.0.3:6379/0"\n' in refused.stderr
+    assert "password_file names a file with the password" in refused.stderr
+    assert "cret" not in refused.output
+
+
+def test_programs_get_what_was_done_and_what_is_in_force(router: Router, url: str) -> None:
+    added = router.tapfan("add", "c", url, "--weight", "1", "--json")
+    start = [sys.executable, "-m", "writers", "c", "--config", str(router.config)]
+    told = {"writer": "c", "done": "added", "trouble": None, "to_start": start}
+    assert (added.exit_code, json.loads(added.stdout)) == (0, {"version": 7, **told})
+    removed = router.tapfan("remove", "c", "--json")
+    told = {"writer": "c", "done": "removed", "redis": url, "to_end": "writer-c"}
+    assert (removed.exit_code, json.loads(removed.stdout)) == (0, {"version": 7, **told})
+    refused = router.tapfan("remove", "c", "--json")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+
+
+def test_programs_are_told_of_one_that_is_not_up_too(router: Router, url: str, tmp_path: Path) -> None:
+    router.health_of_new = "down"
+    file = tmp_path / "supervisord.conf"
+    file.write_text(FILE + "[program:writer-b]\ncommand = sh -c 'exec sleep 600' writers b\n")
+    with supervisord(file):
+        added = router.tapfan("add", "c", url, "--weight", "1", "--json", alone=False)
+    told = json.loads(added.stdout)
+    assert (added.exit_code, told["done"], told["to_start"]) == (1, "added", None), added.output
+    assert told["trouble"].startswith("c is not up")
+    assert "c is added, and gets its part once it is up" in added.stderr
 
 
 def test_variables_for_a_writer_that_is_not_there_are_refused(

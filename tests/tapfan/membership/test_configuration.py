@@ -119,8 +119,8 @@ name = "b"
 """
     assert without_writer(text, "a") == text.replace('# of a\n[[writers]]\nname = "a"\n# password\n\n', "")
     assert without_writer(text, "b") == text.replace('# of b\n[[writers]]\nname = "b"\n\n', "")
-    added = with_writer(text, {"name": "c"})
-    assert added == text.replace("# of control", '[[writers]]\nname = "c"\n\n# of control')
+    added = with_writer(text, _C)
+    assert added == text.replace("# of control", f"{as_text(_C)}\n# of control")
 
 
 @pytest.mark.parametrize("text", ["ttl", "x = 1\nx = 2", "\0"])

@@ -10,7 +10,8 @@ import numpy as np
 from tapfan import blocks
 from tapfan.batch import Batch, Records
 from tapfan.endpoints import packed
-from tapfan.settings import Settings, WriterSettings
+from tapfan.sections import WriterSettings
+from tapfan.settings import Settings
 from tests.writers.servers import Server
 from writers.commands import pack
 

@@ -12,7 +12,8 @@ from tapfan.batch import Records
 from tapfan.reader import Query, Reader, following
 from tapfan.reader.nodes import Node, nodes, title
 from tapfan.reader.report import Report
-from tapfan.settings import Settings, WriterSettings
+from tapfan.sections import WriterSettings
+from tapfan.settings import Settings
 from tests.process.running import DEADLINE_S, wait_for
 from tests.tapfan.reader.conftest import Servers
 from tests.tapfan.reader.storing import TTL_MS, Made, now_ns, put_block, put_records, settings, stored_texts

@@ -11,7 +11,8 @@ import hiredis
 import pytest
 
 from tapfan.reader import Reader, ReaderError
-from tapfan.settings import Settings, WriterSettings
+from tapfan.sections import WriterSettings
+from tapfan.settings import Settings
 from tests.process.running import wait_for
 from tests.tapfan.reader.conftest import Servers
 from tests.tapfan.reader.storing import Made, now_ns, put_block, put_records, settings, stored_texts

@@ -1,0 +1,60 @@
+"""The allowlist of the router's key as it is now: read again when its file changed."""
+
+from collections.abc import Iterable, Mapping
+
+from tapfan import allowlist, keys
+from tapfan.allowlist import Allowed, AllowlistError
+from tapfan.logs import Logger
+from tapfan.program import CannotRunError
+
+
+class Allowlist:
+    """Raises CannotRunError when it cannot be read at first; later, what was read last holds."""
+
+    def __init__(self, key: keys.Key, log: Logger) -> None:
+        self._file = allowlist.beside(key.file)
+        self._log = log
+        self._state = self._look()
+        try:
+            self._allowed = allowlist.read(self._file)
+        except AllowlistError as error:
+            raise CannotRunError(str(error)) from error
+        if not self._allowed:
+            log.warning("nobody_is_allowed", file=str(self._file), hint="`tapfan keys make` makes a key and allows it")
+
+    def get(self, public: str) -> Allowed | None:
+        """The client with that public key, if it is allowed now."""
+        return self._allowed.get(public)
+
+    def refresh(self) -> list[Allowed]:
+        """Read the file if it changed; gives those that are not allowed any more as they were."""
+        state = self._look()
+        if state == self._state:
+            return []
+        self._state = state
+        try:
+            allowed = allowlist.read(self._file)
+        except AllowlistError as error:
+            self._log.error("allowlist_not_read", problem=str(error), then="that from before stays in force")
+            return []
+        before, self._allowed = self._allowed, allowed
+        lost = _difference(before, allowed)
+        new = _difference(allowed, before)
+        self._log.info("allowlist_read", allowed=len(allowed), new=_names(new), no_more=_names(lost))
+        return lost
+
+    def _look(self) -> tuple[int, ...] | None:
+        """What changes with the file."""
+        try:
+            state = self._file.stat()
+        except OSError:
+            return None
+        return state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
+
+
+def _difference(some: Mapping[str, Allowed], others: Mapping[str, Allowed]) -> list[Allowed]:
+    return [entry for public, entry in some.items() if others.get(public) != entry]
+
+
+def _names(clients: Iterable[Allowed]) -> str:
+    return ",".join(f"{client.name}:{client.role}" for client in clients)
