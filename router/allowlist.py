@@ -5,20 +5,21 @@ from collections.abc import Iterable, Mapping
 from tapfan import allowlist, keys
 from tapfan.allowlist import Allowed, AllowlistError
 from tapfan.logs import Logger
-from tapfan.program import CannotRunError
 
 
 class Allowlist:
-    """Raises CannotRunError when it cannot be read at first; later, what was read last holds."""
+    """While the file cannot be read, what was read last holds; at first, nobody is allowed."""
 
     def __init__(self, key: keys.Key, log: Logger) -> None:
         self._file = allowlist.beside(key.file)
         self._log = log
         self._state = self._look()
+        self._allowed: dict[str, Allowed] = {}
         try:
             self._allowed = allowlist.read(self._file)
         except AllowlistError as error:
-            raise CannotRunError(str(error)) from error
+            log.error("allowlist_not_read", problem=str(error), then="nobody on other hosts is let in")
+            return
         if not self._allowed:
             log.warning("nobody_is_allowed", file=str(self._file), hint="`tapfan keys make` makes a key and allows it")
 

@@ -24,7 +24,6 @@ class _Window:
             self.sums.subtract(self._seconds.popleft()[1])
             self.sums = +self.sums  # without those that have nothing left
 
-
     def forget_writer(self, writer: str) -> None:
         """Count as if it had never stored anything."""
         for _, counts in self._seconds:

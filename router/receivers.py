@@ -17,7 +17,8 @@ def check_somebody(before: Intent, after: Intent, now_s: float, force: bool) -> 
         return
     if not any(known.weight for known in after.members.values() if known.state == "ready"):
         raise ControlError(
-            "nobody_left", "no writer that is ready would have a weight above 0; what comes in would wait; it can be forced"
+            "nobody_left",
+            "no writer that is ready would have a weight above 0; what comes in would wait; it can be forced",
         )
     if _anybody_gets(before, now_s) and not _anybody_gets(after, now_s):
         raise ControlError(

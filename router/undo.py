@@ -29,9 +29,15 @@ def undone(intent: Intent, history: History, version: int | None) -> Intent:
 
 
 def _without_last(intent: Intent, history: History) -> Intent:
-    entry = next((entry for entry in reversed(history) if entry.by != AUTOMATIC), None)
-    if entry is None:
+    entry = next((entry for entry in reversed(history) if entry.by != AUTOMATIC or entry.kind == "configuration"), None)
+    if entry is None or (entry.kind == "configuration" and not entry.changes):
         raise ControlError("unknown_version", "the history has no change that could be taken back")
+    if entry.kind == "configuration":
+        raise ControlError(
+            "bad_request",
+            f"the last change, version {entry.version}, is of the configuration, which was edited: set what is to be, "
+            "or name the version to go back to",
+        )
     if entry.kind in _MEMBERSHIP:
         raise ControlError(
             "bad_request",
@@ -58,11 +64,17 @@ def _oldest(intent: Intent, history: History) -> int:
 def _without(intent: Intent, entries: Iterable[Entry]) -> Intent:
     """Without the changes of these entries, the newest first.
 
-    A ramp that began with one of them, or whose weights are changed, ends: all weights are what was set then.
+    A ramp that began with one of them, or whose weights are changed, ends.
     """
     before: dict[tuple[str | None, str], float | str | None] = {}
+    came: dict[str | None, float | str | None] = {}  # with which Redis: what another one of that name had is not theirs
     for entry in entries:
-        before |= {(change.writer, change.what): change.before for change in entry.changes}
+        moves = [change for change in entry.changes if change.what == "redis"]
+        for change in moves:
+            if change.before is not None and came.get(change.writer) == change.before:
+                del came[change.writer]
+        before |= {(change.writer, change.what): change.before for change in entry.changes if change.writer not in came}
+        came |= {change.writer: change.after for change in moves if change.before is None}
     weights: dict[str, float] = {}
     members: dict[str, Member] = {}
     for name, member in intent.members.items():

@@ -15,6 +15,7 @@ from structlog.testing import CapturingLogger
 from zmq.utils import z85
 
 from router.access import IO_THREADS, LOCAL, Access, Peer
+from router.allowlist import Allowlist
 from tapfan import allowlist, keys, sockets
 from tapfan.allowlist import Allowed, file_text
 from tapfan.control import ControlError
@@ -486,7 +487,6 @@ def test_without_a_key_everybody_who_gets_here_is_of_this_host(tmp_path: Path) -
     [
         (lambda _ring: None, "cannot read the key file .*No such file"),
         (lambda ring: ring.make_router().file.chmod(0o644), "others may read or write"),
-        (lambda ring: (ring.make_router(), (ring.folder / "allowed.toml").write_text("[")), "not valid TOML"),
         (
             lambda ring: (ring.make_router(), ring.make("x", "read").file.replace(ring.router_file)),
             "the key x has the role read; needed is router",
@@ -498,6 +498,22 @@ def test_it_does_not_start_without_good_keys(tmp_path: Path, change: Callable[[K
     log: Any = CapturingLogger()
     with zmq.Context() as context, pytest.raises(CannotRunError, match=problem):
         Access(_settings(tmp_path), context, log, Repeated(log))
+
+
+def test_with_an_allowlist_that_was_damaged_before_it_starts_and_lets_nobody_in(tmp_path: Path) -> None:
+    ring = Keyring(tmp_path / "keys/router.key")
+    ring.make_router()
+    public = ring.make("admin", "admin").public
+    file = ring.folder / "allowed.toml"
+    good = file.read_text()
+    file.write_text(f"{good}[")
+    log: Any = CapturingLogger()
+    known = Allowlist(keys.load(ring.router_file, "router.key", "router"), log)
+    assert known.get(public) is None
+    assert [(call.method_name, call.args) for call in log.calls] == [("error", ("allowlist_not_read",))]
+    file.write_text(good)
+    assert known.refresh() == []
+    assert known.get(public) is not None
 
 
 def test_an_endpoint_in_use_is_told(router: Router, clients: Clients) -> None:

@@ -3,6 +3,7 @@
 import os
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tapfan.control import ControlClient
+
+_REST_S = 1.0  # after a refusal that comes at once, as of a key that was revoked
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Asker:
         self._requests: queue.SimpleQueue[tuple[str, Mapping[str, Any], bool]] = queue.SimpleQueue()
         self._answers: deque[Answer] = deque()
         self._pending: set[str] = set()
+        self._rests_until_s = 0.0
         # A daemon: one that waits for a router that is away must hold up nobody who quits.
         threading.Thread(target=self._run, daemon=True).start()
 
@@ -42,8 +46,8 @@ class Asker:
         self._requests.put((command, arguments, True))
 
     def look(self, command: str, **arguments: Any) -> None:
-        """Ask what changes nothing, if that is not asked already."""
-        if command not in self._pending:
+        """Ask what changes nothing, if that is not asked already, and not at once again after an error."""
+        if command not in self._pending and time.monotonic() >= self._rests_until_s:
             self._pending.add(command)
             self._requests.put((command, arguments, False))
 
@@ -51,6 +55,8 @@ class Asker:
         """Those that came since the last call."""
         found = [self._answers.popleft() for _ in range(len(self._answers))]
         self._pending -= {answer.command for answer in found if not answer.is_change}
+        if any(answer.error is not None and not answer.is_change for answer in found):
+            self._rests_until_s = time.monotonic() + _REST_S
         return found
 
     def _run(self) -> None:
