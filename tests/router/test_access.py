@@ -331,7 +331,7 @@ def test_all_connections_to_a_socket_can_be_ended_and_all_but_who_gave_cause_com
     router.turn()
     again = _client(clients, router, "events", _key(router, "read"), zmq.SUB)
     again.setsockopt(zmq.SUBSCRIBE, b"snapshot")
-    assert router.received("events")[1] == [b"\1snapshot"]
+    wait_for(lambda: router.received("events")[1] == [b"\1snapshot"], "it is known again")
 
 
 def test_what_a_program_of_this_host_says_ends_nothing(router: Router, clients: Clients) -> None:
@@ -368,7 +368,7 @@ def test_while_the_port_is_taken_it_is_tried_twice_a_second(router: Router, clie
     wait_for(is_open, "it is open again")
     again = _client(clients, router, "events", _key(router, "admin"), zmq.SUB)
     again.setsockopt(zmq.SUBSCRIBE, b"snapshot")
-    assert router.received("events")[1] == [b"\1snapshot"]
+    wait_for(lambda: router.received("events")[1] == [b"\1snapshot"], "it is known again")
 
 
 def _heard_from(router: Router, clients: Clients) -> tuple[zmq.Frame, list[bytes]]:
