@@ -94,13 +94,13 @@ class Programs:
         redises = [f"redis-{name}" for name in self.redis_ports]
         return [*redises, "router", *(f"writer-{name}" for name in self._writers), "listener"]
 
-    def start(self, *names: str, under: Sequence[str] = ()) -> None:
+    def start(self, *names: str, under: Sequence[str] = (), as_shipped: bool = False) -> None:
         """Start programs, all of them when none is named; `under`: a command that becomes them.
 
-        A Redis is started as what `tapfan.embedded_redis` becomes; with `under`, by that.
+        A Redis is started as what `tapfan.embedded_redis` becomes; `as_shipped`: by that, as supervisord does it.
         """
         for name in names or self.names:
-            if name.startswith("redis-") and not under:
+            if name.startswith("redis-") and not as_shipped:
                 self._spawn(name, self._redis_server(name.removeprefix("redis-")), {})
             else:
                 self._start(name, under)

@@ -57,7 +57,7 @@ def _capturing(programs: MakePrograms, space: Namespace, **listener: object) -> 
 
 
 def _start(programs: Programs, *names: str) -> None:
-    programs.start(*names, under=with_python_in_reach())
+    programs.start(*names, under=with_python_in_reach(), as_shipped=True)
     programs.wait_ready()
 
 
