@@ -164,7 +164,8 @@ class Programs:
         before = self._ready_before.get(name, 0)
         self._start(name, under)
         self._ready_before[name] = before
-        code = self.processes.pop(name).wait(DEADLINE_S)
+        code = self.processes[name].wait(DEADLINE_S)  # one that runs all the same is ended by `close`
+        del self.processes[name]
         return code, self.log(name)
 
     def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
