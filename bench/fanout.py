@@ -26,7 +26,7 @@ _REPORT_PERIOD_S = 0.5
 _STREAM = "local.0123abcd"
 _WARM_S, _SECONDS = 1.0, 5.0
 _EQUAL = {f"w{number}": 1.0 for number in range(64)}
-_UNEQUAL = {f"w{number}": 1.0 + number % 7 + number / 100 for number in range(64)}
+_UNEQUAL = {f"w{number}": round(1.0 + number % 7 + number / 100, 2) for number in range(64)}
 _TWO = {"a": 30.0, "b": 70.0}
 
 

@@ -12,7 +12,7 @@ from router.lanes import KeptShare, Lane
 from router.listeners import Listener, Listeners
 from router.observed import Observed
 from router.steering import Steering
-from router.streams import OpenBatch, Stream
+from router.streams import OpenBatch, settle
 from router.weights import Weights
 from tapfan.messages import Mark, Stored, WriterReport
 from tapfan.wire import PackedBatch, share_parts
@@ -46,7 +46,6 @@ class _Held:
     """Records that wait for a writer to be up."""
 
     records: PackedBatch
-    stream: Stream
     batch: OpenBatch
 
 
@@ -130,7 +129,7 @@ class House(Listeners):
         if listener is None or listener.restored or batch.first != listener.stream.expected:
             return False
         batch = replace(batch, ttl_ms=self.ttl_ms)
-        self._place(_Held(batch, listener.stream, listener.stream.receive(batch.end, 1)))
+        self._place(_Held(batch, listener.stream.receive(batch.end)))
         return True
 
     def _place(self, held: _Held) -> None:
@@ -140,10 +139,9 @@ class House(Listeners):
             return
         taken = self.weights.take(len(held.records))
         counts = [count for count in taken.values() if count]
-        held.batch.shares_left += len(counts) - 1
         lanes = [self.writers[name].lane for name, count in taken.items() if count]
         for lane, count, part in zip(lanes, counts, share_parts(held.records, counts), strict=True):
-            lane.add(part, count, held.stream, held.batch)
+            lane.add(part, count, held.batch)
 
     def adopt(self, intent: Intent, entries: Iterable[Entry], now_s: float) -> None:
         """Let another intent be in force, which these entries led to; `now_s`: since the epoch.
@@ -261,9 +259,9 @@ class House(Listeners):
         """Let others have what was a writer's; hold it while nobody is up."""
         for kept in taken:
             if kept.records < self.rules.whole_below and self.weights.any_up and not self._waits:
-                self._least_loaded().lane.add(kept.part, kept.records, kept.stream, kept.batch)
+                self._least_loaded().lane.add(kept.part, kept.records, kept.batch)
             else:
-                self._place(_Held(kept.share, kept.stream, kept.batch))
+                self._place(_Held(kept.share, kept.batch))
 
     def _least_loaded(self) -> Writer:
         """Of the writers that may get records, the one that has the fewest on their way for its weight."""
@@ -279,16 +277,15 @@ class House(Listeners):
         writer = self.writers.get(message.name)
         if writer is None:
             return []
-        records = 0
-        moved = set()
-        for kept, expired in writer.lane.take_stored(message):
-            stored = kept.records - expired
-            records += stored
-            if kept.stream.store(kept.batch, stored, {"expired_at_writer": expired} if expired else {}):
-                moved.add(id(kept.stream))
-        if records:
-            self.observed.count(message.name, records, now_s)
-        return [listener for listener in self.listeners.values() if id(listener.stream) in moved] if moved else []
+        before = writer.lane.stored
+        batches, records, expired = writer.lane.take_stored(message)
+        for batch, count in zip(batches, expired, strict=False):
+            if count:
+                batch.lose({"expired_at_writer": count})
+        moved = settle(batches, records)
+        if writer.lane.stored > before:
+            self.observed.count(message.name, writer.lane.stored - before, now_s)
+        return [listener for listener in self.listeners.values() if listener.stream in moved] if moved else []
 
 
 def _remember(found: dict[_Key, _Value], key: _Key, value: _Value) -> None:

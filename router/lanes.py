@@ -1,9 +1,11 @@
 """The lane to one writer: its numbered shares, kept until stored, and sent again after a loss or a restart."""
 
 from dataclasses import dataclass
-from itertools import accumulate, repeat
+from itertools import accumulate
+from operator import gt
+from typing import NamedTuple
 
-from router.streams import OpenBatch, Stream
+from router.streams import OpenBatch
 from tapfan.bounds import MAX_PARTS
 from tapfan.messages import Mark, Stored, WriterReport
 from tapfan.wire import PackedBatch, WireError, read_part, shares_message
@@ -13,17 +15,24 @@ _MESSAGE_BYTES = 2**20  # of a message of several shares
 
 @dataclass(slots=True, eq=False)
 class KeptShare:
-    """A share on its way: what to send, and which batch of which stream waits for it."""
+    """A share on its way: what to send, and which batch waits for it."""
 
     part: bytes
     records: int
-    stream: Stream
     batch: OpenBatch
 
     @property
     def share(self) -> PackedBatch:
         """Its records, read back from what is sent."""
         return read_part(self.part)
+
+
+class Settled(NamedTuple):
+    """Shares of which a writer has said that they are stored: the lists go together."""
+
+    batches: list[OpenBatch]
+    records: list[int]  # of each; 0 of one of which that was known
+    expired: list[int]  # of those, the ones that had expired before; empty: of none any
 
 
 class Lane:
@@ -36,35 +45,40 @@ class Lane:
         self._router = router
         self.stored = 0
         self.in_flight = 0
-        self._kept: dict[int, KeptShare] = {}  # in order
-        self._next_number = 0  # of the next share that comes in
+        # The shares from number `_base` on, in three lists, as an object for each would cost as much as all the rest.
+        # One that is stored before those that came in before it has 0 records until these are stored, too.
+        self._base = 0
+        self._parts: list[bytes] = []
+        self._records: list[int] = []
+        self._batches: list[OpenBatch] = []
         self._unsent = 0  # the number of the first share not yet sent
         self._offered = 0  # the number after the last share of the message that is to be sent
         self._marks = 0
         self._trusted_mark = 0  # an echo of an earlier mark is from before the last resending
 
-    def add(self, part: bytes, records: int, stream: Stream, batch: OpenBatch) -> None:
+    def add(self, part: bytes, records: int, batch: OpenBatch) -> None:
         """Take a share of so many records to be sent (`tapfan.wire.share_parts`)."""
-        number = self._next_number
-        self._kept[number] = KeptShare(part, records, stream, batch)
-        self._next_number = number + 1
+        self._parts.append(part)
+        self._records.append(records)
+        self._batches.append(batch)
         self.in_flight += records
 
     def next_unsent(self) -> bytes | None:
         """A message of the first shares that are not sent yet, as many as go into one; None when all are sent."""
-        if self._unsent == self._next_number:
+        # Those that are stored meanwhile are passed over: their acknowledgement came after the resending began.
+        start = self._first_kept(max(0, self._unsent - self._base))
+        self._unsent = self._base + start
+        records = self._records[start : start + MAX_PARTS]
+        if not records:
             return None
-        while self._unsent < self._next_number and self._unsent not in self._kept:
-            self._unsent += 1  # stored meanwhile: its acknowledgement came after the resending began
-        following = list(map(self._kept.get, range(self._unsent, min(self._next_number, self._unsent + MAX_PARTS))))
-        if None in following:
-            following = following[: following.index(None)]
-        parts = [kept.part for kept in following if kept]
+        if 0 in records:
+            records = records[: records.index(0)]
+        parts = self._parts[start : start + len(records)]
         if sum(map(len, parts)) > _MESSAGE_BYTES:
             ends = accumulate(map(len, parts))
             parts = parts[: max(1, sum(end <= _MESSAGE_BYTES for end in ends))]
         self._offered = self._unsent + len(parts)
-        return shares_message(self._router, self._unsent, parts) if parts else None
+        return shares_message(self._router, self._unsent, parts)
 
     def mark_sent(self) -> None:
         """What `next_unsent` gave is sent."""
@@ -72,41 +86,56 @@ class Lane:
 
     def take_away(self) -> list[KeptShare]:
         """Give up all shares, in order, for others to store; a late word that one is stored then changes nothing."""
-        kept = list(self._kept.values())
-        self._kept.clear()
+        found = zip(self._parts, self._records, self._batches, strict=True)
+        kept = [KeptShare(part, records, batch) for part, records, batch in found if records]
+        self._forget(len(self._parts))
         self.in_flight = 0
         return kept
 
     def take_report(self, report: WriterReport) -> Mark:
         """The answer to a writer's report; what it has proved not to have counts as unsent again."""
-        base = next(iter(self._kept), self._next_number)
         unknown = report.router != self._router
         lost = not unknown and report.mark >= self._trusted_mark and report.expected < report.sent
         if unknown or lost:
-            self._unsent = base if unknown else max(base, report.expected)
+            self._unsent = self._base if unknown else max(self._base, report.expected)
             self._trusted_mark = self._marks + 1
         self._marks += 1
-        return Mark(router=self._router, number=self._marks, base=base, sent=self._unsent)
+        return Mark(router=self._router, number=self._marks, base=self._base, sent=self._unsent)
 
-    def take_stored(self, message: Stored) -> list[tuple[KeptShare, int]]:
-        """The shares that the message says are stored, each with how many of its records had expired before.
+    def take_stored(self, message: Stored) -> Settled:
+        """The shares that the message says are stored; none when they were another router's.
 
-        Not those of which that was known, or that were another router's. Raises WireError when the counts are not those
-        of the shares, and then takes none.
+        Raises WireError when the counts are not those of the shares, and then takes none.
         """
-        if message.router != self._router:
-            return []
-        numbers = range(message.number, message.end)
-        found = zip(map(self._kept.get, numbers), message.expired or repeat(0), strict=False)
-        done = [(kept, expired) for kept, expired in found if kept is not None]
-        records = sum([kept.records for kept, _ in done])
-        lost = sum(message.expired) and sum([expired for _, expired in done])
-        if lost and any(expired > kept.records for kept, expired in done):
+        start, stop = max(0, message.number - self._base), min(message.end - self._base, len(self._parts))
+        if message.router != self._router or start >= stop:
+            return Settled([], [], [])
+        counts, expired = self._records[start:stop], message.expired[self._base + start - message.number :]
+        if expired and 0 in counts:
+            expired = [count and lost for count, lost in zip(counts, expired, strict=False)]
+        records, lost = sum(counts), sum(expired)
+        if any(map(gt, expired, counts)):
             raise WireError(f"more expired of a share than it had: {lost} of {records} in all")
-        if len(done) == message.shares and records - lost != message.stored:
+        is_whole = stop - start == message.shares and 0 not in counts
+        if is_whole and records - lost != message.stored:
             raise WireError(f"{message.stored} stored and {lost} expired of {message.shares} shares of {records}")
-        for number in numbers:
-            self._kept.pop(number, None)
+        batches = self._batches[start:stop]
+        if start:
+            self._parts[start:stop] = [b""] * (stop - start)
+            self._records[start:stop] = [0] * (stop - start)
+        else:
+            self._forget(self._first_kept(stop))
         self.in_flight -= records
         self.stored += records - lost
-        return done
+        return Settled(batches, counts, expired)
+
+    def _first_kept(self, start: int) -> int:
+        """The place, from `start` on, of the first share that is not stored; one past the last when there is none."""
+        while start < len(self._records) and not self._records[start]:
+            start += 1
+        return start
+
+    def _forget(self, count: int) -> None:
+        """Keep the first so many no longer."""
+        del self._parts[:count], self._records[:count], self._batches[:count]
+        self._base += count

@@ -60,9 +60,8 @@ class LedgerFile:
         for name, earlier in ledger.earlier.items():
             house.earlier[name] = Earlier(earlier.stored, Counter(earlier.lost), earlier.kernel_drops)
         for saved in ledger.streams:
-            stream = Stream(saved.counted_from, saved.acknowledged, saved.acknowledged, Counter(saved.lost))
-            stream.lost = Counter(saved.lost)
-            stream.stored = saved.acknowledged - saved.counted_from - stream.lost.total()
+            lost = Counter(saved.lost)
+            stream = Stream(saved.counted_from, saved.acknowledged, saved.acknowledged, lost, lost.copy())
             listener = Listener(bytes.fromhex(saved.address), saved.report, stream, -1e9, restored=True)
             house.listeners[saved.report.stream] = listener
 

@@ -11,6 +11,7 @@ a feasible one exists; so what is due never exceeds the batch.
 from collections.abc import Sequence
 from fractions import Fraction
 from math import gcd, lcm
+from operator import sub
 
 
 class Split:
@@ -33,18 +34,21 @@ class Split:
 
     def take(self, records: int) -> list[int]:
         """How many of the next `records` records each writer gets; the numbers add up to `records`."""
-        total = self.total + records
-        counts = [max(had, weight * total // self._sum) for had, weight in zip(self.counts, self._weights, strict=True)]
+        parts, total, digits = self._sum, self.total + records, self._digits
+        counts = [
+            due if (due := weight * total // parts) > had else had
+            for had, weight in zip(self.counts, self._weights, strict=True)
+        ]
         left = total - sum(counts)
         if left:
             begun = [
                 # The time of the next record's deadline, in units of the sum of weights.
-                ((count + 1 << self._digits) // weight, i)
+                ((count + 1 << digits) // weight, i)
                 for i, (count, weight) in enumerate(zip(counts, self._weights, strict=True))
-                if weight and count * self._sum < weight * total
+                if count * parts < weight * total
             ]
             for _, i in sorted(begun)[:left]:
                 counts[i] += 1
-        shares = [now - had for now, had in zip(counts, self.counts, strict=True)]
+        shares = list(map(sub, counts, self.counts))
         self.counts, self.total = counts, total
         return shares

@@ -13,6 +13,7 @@ common is in one place, and packed once.
 What arrives is validated before a column is looked at, and a message with one bad part is refused whole.
 """
 
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -142,16 +143,13 @@ def share_parts(batch: PackedBatch, counts: Sequence[int]) -> list[bytes]:
 
     With many writers this is most of what the router does.
     """
-    stops = list(accumulate(counts))
-    starts = [0, *stops[:-1]]
     columns = [column for column in batch.columns.values() if column.width]
-    cuts = [
-        [column.data[start * column.width : stop * column.width] for start, stop in zip(starts, stops, strict=True)]
-        for column in columns
-    ]
-    firsts = [(batch.first + start).to_bytes(8) for start in starts]
-    record_bytes = sum(column.width for column in columns)
-    sizes = {count: b"\xce%b\xc6%b" % (count.to_bytes(4), (count * record_bytes).to_bytes(4)) for count in set(counts)}
+    widths = [column.width for column in columns]
+    # struct cuts all of a column in one call.
+    forms = {width: "%ds" * len(counts) % tuple([count * width for count in counts]) for width in set(widths)}
+    cuts = [struct.unpack(forms[column.width], column.data) for column in columns]
+    firsts = [first.to_bytes(8) for first in accumulate(counts[:-1], initial=batch.first)]
+    sizes = {count: b"\xce%b\xc6%b" % (count.to_bytes(4), (count * sum(widths)).to_bytes(4)) for count in set(counts)}
     common: list[object] = [batch.stream, batch.ttl_ms]
     for column in batch.columns.values():
         common += column.base, column.width

@@ -66,7 +66,7 @@ class Hop:
         self.end += count
 
     def _add(self, first: int, count: int) -> None:
-        self.lane.add(a_part(first, count), count, Stream.begun(0, {}), OpenBatch(first, 1))
+        self.lane.add(a_part(first, count), count, OpenBatch(Stream.begun(0, {}), first, count))
 
     def send(self, count: int) -> None:
         """The router sends the next messages to a writer that it knows, each with all the shares that there are."""
@@ -121,8 +121,10 @@ class Hop:
                 self.lane.take_report(message)
 
     def _confirm(self, message: Stored) -> None:
-        for kept, expired in self.lane.take_stored(message):
-            assert (self.unstored.pop(kept.batch.end), expired) == (kept.records, 0)
+        settled = self.lane.take_stored(message)
+        assert not any(settled.expired)
+        for batch, records in zip(settled.batches, settled.records, strict=True):
+            assert not records or self.unstored.pop(batch.end) == records
 
     def turn(self, count: int) -> None:
         """Everybody does something, so that most sequences of steps get somewhere."""

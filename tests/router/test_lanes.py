@@ -112,9 +112,14 @@ def _lane(*counts: int) -> Lane:
     """A lane with shares of so many records, all sent."""
     lane = Lane(_EPOCH)
     for count in counts:
-        lane.add(a_part(0, count), count, Stream.begun(0, {}), OpenBatch(0, 1))
+        _add(lane, 0, count)
     _send_all(lane)
     return lane
+
+
+def _add(lane: Lane, first: int, records: int) -> None:
+    """A share comes into the lane that is all of its batch."""
+    lane.add(a_part(first, records), records, OpenBatch(Stream.begun(first, {}), first + records, records))
 
 
 def _send_all(lane: Lane) -> list[int]:
@@ -137,8 +142,8 @@ def _new_writer() -> WriterReport:
 
 def test_a_message_carries_all_unsent_shares_with_their_router_their_numbers_and_their_records() -> None:
     lane = Lane(_EPOCH)
-    lane.add(a_part(7, 2), 2, Stream.begun(0, {}), OpenBatch(9, 1))
-    lane.add(a_part(9, 3), 3, Stream.begun(0, {}), OpenBatch(12, 1))
+    _add(lane, 7, 2)
+    _add(lane, 9, 3)
     message = lane.next_unsent()
     assert message is not None
     assert shares_in(message) == [(_EPOCH, 0, [7, 8]), (_EPOCH, 1, [9, 10, 11])]
@@ -147,9 +152,9 @@ def test_a_message_carries_all_unsent_shares_with_their_router_their_numbers_and
 
 def test_what_could_not_be_sent_is_the_next_once_more_with_what_came_since() -> None:
     lane = Lane(_EPOCH)
-    lane.add(a_part(0, 1), 1, Stream.begun(0, {}), OpenBatch(1, 1))
+    _add(lane, 0, 1)
     assert lane.next_unsent() is not None
-    lane.add(a_part(1, 1), 1, Stream.begun(0, {}), OpenBatch(2, 1))
+    _add(lane, 1, 1)
     assert _send_all(lane) == [0, 1]
 
 
@@ -164,7 +169,7 @@ def _sent_together(*counts: int) -> list[list[int]]:
     """The numbers of the shares that come with one message, for each."""
     lane = Lane(_EPOCH)
     for count in counts:
-        lane.add(a_part(0, count), count, Stream.begun(0, {}), OpenBatch(0, 1))
+        _add(lane, 0, count)
     together = []
     while (message := lane.next_unsent()) is not None:
         together.append([number for _, number, _ in shares_in(message)])
@@ -223,50 +228,45 @@ def test_what_is_stored_while_it_waits_to_be_sent_again_is_not_sent_again() -> N
 @pytest.mark.parametrize(("router", "number"), [("ffffffff", 0), (_EPOCH, 1), (_EPOCH, 2**63 - 1)])
 def test_what_another_router_sent_or_nobody_counts_as_nothing_stored(router: str, number: int) -> None:
     lane = _lane(4)
-    assert lane.take_stored(_stored(router, number, 4)) == []
+    assert not lane.take_stored(_stored(router, number, 4)).batches
     assert (lane.stored, lane.in_flight) == (0, 4)
 
 
 def test_a_share_counts_as_stored_once() -> None:
     lane = _lane(4)
-    ((kept, expired),) = lane.take_stored(_stored(_EPOCH, 0, 3, [1]))
-    assert (kept.records, expired) == (4, 1)
-    assert lane.take_stored(_stored(_EPOCH, 0, 3, [1])) == []
+    assert lane.take_stored(_stored(_EPOCH, 0, 3, [1]))[1:] == ([4], [1])
+    assert not lane.take_stored(_stored(_EPOCH, 0, 3, [1])).batches
     assert (lane.stored, lane.in_flight) == (3, 0)
 
 
 def test_of_shares_that_are_said_to_be_stored_those_count_of_which_it_was_not_known() -> None:
     lane = _lane(4, 5, 6, 7)
     lane.take_stored(_stored(_EPOCH, 1, 5))
-    told = lane.take_stored(_stored(_EPOCH, 0, 13, [0, 0, 2], shares=3))
-    assert [(kept.records, expired) for kept, expired in told] == [(4, 0), (6, 2)]
+    assert lane.take_stored(_stored(_EPOCH, 0, 13, [0, 1, 2], shares=3))[1:] == ([4, 0, 6], [0, 0, 2])
     assert (lane.stored, lane.in_flight) == (13, 7)
-    assert [kept.records for kept, _ in lane.take_stored(_stored(_EPOCH, 0, 20, shares=4))] == [7]
+    assert lane.take_stored(_stored(_EPOCH, 0, 20, shares=4)).records == [7]
     assert (lane.stored, lane.in_flight) == (20, 0)
 
 
 def test_what_is_taken_away_is_given_as_it_was_in_order_and_its_numbers_do_not_come_again() -> None:
     lane, stream = Lane(_EPOCH), Stream.begun(0, {})
-    batches = [OpenBatch(2, 1), OpenBatch(5, 1)]
-    lane.add(a_part(0, 2), 2, stream, batches[0])
-    lane.add(a_part(2, 3), 3, stream, batches[1])
+    batches = [stream.receive(2), stream.receive(5)]
+    lane.add(a_part(0, 2), 2, batches[0])
+    lane.add(a_part(2, 3), 3, batches[1])
     lane.next_unsent()
     lane.mark_sent()
     kept = lane.take_away()
-    assert [(share.records, share.stream, share.batch) for share in kept] == [
-        (2, stream, batches[0]),
-        (3, stream, batches[1]),
-    ]
+    assert [(share.records, share.batch) for share in kept] == [(2, batches[0]), (3, batches[1])]
     assert [(share.share.first, share.share.end) for share in kept] == [(0, 2), (2, 5)]
     assert (lane.in_flight, lane.take_away(), lane.next_unsent()) == (0, [], None)
-    lane.add(a_part(5, 1), 1, stream, OpenBatch(6, 1))
+    _add(lane, 5, 1)
     assert _send_all(lane) == [2]
 
 
 def test_a_late_word_that_what_was_taken_away_is_stored_changes_nothing() -> None:
     lane = _lane(4)
     lane.take_away()
-    assert lane.take_stored(_stored(_EPOCH, 0, 4)) == []
+    assert not lane.take_stored(_stored(_EPOCH, 0, 4)).batches
     assert (lane.stored, lane.in_flight) == (0, 0)
 
 
@@ -277,7 +277,7 @@ def test_a_writer_whose_shares_were_taken_away_is_told_to_wait_for_none_of_them(
     lane.take_away()
     mark = lane.take_report(_report(mark, 1))
     assert mark.base == 3
-    lane.add(a_part(9, 1), 1, Stream.begun(0, {}), OpenBatch(10, 1))
+    _add(lane, 9, 1)
     mark = lane.take_report(_report(mark, 3))
     assert (mark.base, _send_all(lane)) == (3, [3])
 
@@ -291,7 +291,7 @@ def test_counts_that_are_not_those_of_the_shares_are_refused(stored: int, expire
     with pytest.raises(WireError, match=r"of 2 shares of 9|more expired of a share than it had"):
         lane.take_stored(_stored(_EPOCH, 0, stored, expired, shares=2))
     assert (lane.stored, lane.in_flight) == (0, 9)
-    assert len(lane.take_stored(_stored(_EPOCH, 0, 9, shares=2))) == 2
+    assert lane.take_stored(_stored(_EPOCH, 0, 9, shares=2)).records == [4, 5]
 
 
 def _stored(router: str, number: int, stored: int, expired: Sequence[int] = (), shares: int = 1) -> Stored:

@@ -13,7 +13,7 @@ from router.ledger import LedgerFile
 from router.status import status
 from tapfan.messages import Gap
 from tests.router.housing import TTL_MS, a_house, a_listener_report, ledger_of, stored
-from tests.router.sharing import STREAM, a_batch
+from tests.router.sharing import STREAM, a_batch, shares_in
 
 _LATER, _LEFTOVER = "local.00000002", "local.0000000a"
 _LONG_S = 100.0
@@ -46,9 +46,11 @@ def _counts(house: House, now_s: float = 0.0) -> dict[str, Any]:
 def _store_all(house: House, expired: int = 0) -> None:
     """Let the writers store what they have been given, apart from so many records of each share."""
     for name, writer in house.writers.items():
-        for number, kept in list(writer.lane._kept.items()):
-            gone = min(expired, kept.records)
-            house.take_stored(stored(name, number, kept.records - gone, gone), 0.0)
+        while (message := writer.lane.next_unsent()) is not None:
+            writer.lane.mark_sent()
+            for _, number, records in shares_in(message):
+                gone = min(expired, len(records))
+                house.take_stored(stored(name, number, len(records) - gone, gone), 0.0)
 
 
 def _a_long_history() -> House:
