@@ -16,6 +16,7 @@ from tapfan.messages import WriterReport
 from tapfan.values import shown
 
 _MIN_REMEMBERED_BYTES = 8  # a shorter id may be the same by accident
+_TOLD = {"redis": "redis", "configured": "configured", "weight": "weight", "state": "state", "rampup": "rampup_s"}
 
 InFlight = Callable[[str], int | None]
 
@@ -125,6 +126,21 @@ def join(intent: Intent, report: WriterReport, now_s: float) -> tuple[Intent, En
     return replace(wanted, version=version), entry
 
 
+def edited(intent: Intent, report: WriterReport, now_s: float) -> tuple[Intent, Entry | None]:
+    """A writer that joined says other things of itself than before. Raises ControlError."""
+    member = intent.members.get(report.name)
+    wanted = membership.edited(intent, report) if member is not None and member.came == "joined" else intent
+    if wanted is intent:
+        return intent, None
+    check_somebody(intent, wanted, now_s, force=True)
+    version = intent.version + 1
+    reason = f"the configuration of {report.name} was edited"
+    changes = differences(intent, wanted)
+    return replace(wanted, version=version), Entry(
+        version, now_s, "configuration", AUTOMATIC, None, reason, None, changes
+    )
+
+
 def differences(before: Intent, after: Intent) -> tuple[Change, ...]:
     """Every value that is another; not whether a ramp goes on."""
     changes: list[Change] = []
@@ -135,10 +151,11 @@ def differences(before: Intent, after: Intent) -> tuple[Change, ...]:
         if had is None:
             changes += [Change(name, "redis", None, member.redis), Change(name, "weight", None, member.weight)]
             continue
-        if had.weight != member.weight:
-            changes.append(Change(name, "weight", had.weight, member.weight))
-        if had.state != member.state:
-            changes.append(Change(name, "state", had.state, member.state))
+        changes += [
+            Change(name, what, getattr(had, attribute), getattr(member, attribute))
+            for what, attribute in _TOLD.items()
+            if getattr(had, attribute) != getattr(member, attribute)
+        ]
     for name, member in before.members.items():
         if name not in after.members:
             changes += [Change(name, "redis", member.redis, None), Change(name, "weight", member.weight, None)]

@@ -17,6 +17,7 @@ from threading import Thread
 from router.history import Entry, History
 from router.house import House
 from router.intent import Intent
+from router.remembered import Remembered
 from tapfan.control import ControlError
 from tapfan.logs import Repeated
 
@@ -25,7 +26,7 @@ _SETTLED_A_TURN = 16  # so that a large group does not hold up the records
 
 Apply = Callable[[Intent, History], tuple[Intent, Entry | None]]
 Done = Callable[[ControlError | None], None]
-Write = Callable[[Intent, History], None]
+Write = Callable[[Intent, History, Remembered], None]
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class Commits:
         self._intent, self._history = house.intent, house.history  # once all of them are in force
         self._known = house.history  # the one in force that `_history` begins with
         self._unsaved = True  # whether there is something in force that is not on the disk
-        self._groups: SimpleQueue[tuple[Intent, History] | None] = SimpleQueue()
+        self._remembered: Remembered | None = None  # what was handed over last
+        self._groups: SimpleQueue[tuple[Intent, History, Remembered] | None] = SimpleQueue()
         self._outcomes: SimpleQueue[Exception | None] = SimpleQueue()
         self.wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._thread = Thread(target=self._save_groups, name="saver", daemon=True)
@@ -105,7 +107,7 @@ class Commits:
 
     def look(self) -> None:
         """To be called now and then: saves what else there is, and tries again what could not be saved."""
-        if self._unsaved and self._saving is None:
+        if self._saving is None and (self._unsaved or self._has_more_to_remember()):
             self._hand_over()
 
     def close(self) -> None:
@@ -142,7 +144,11 @@ class Commits:
         self._begin_anew()
         self._saving, self._staged = self._staged, deque()
         self._unsaved = False
-        self._groups.put((self._intent, self._history))
+        self._remembered = self._house.remembered(self._intent)
+        self._groups.put((self._intent, self._history, self._remembered))
+
+    def _has_more_to_remember(self) -> bool:
+        return not self.waiting and self._house.remembered(self._house.intent) != self._remembered
 
     def _take_outcome(self, problem: Exception | None) -> None:
         saving, self._saving = self._saving or deque(), None

@@ -21,7 +21,7 @@ class Change:
     """One value that changed: of a writer, or, with None, of all."""
 
     writer: str | None
-    what: str  # weight, state, ttl (s), ramp (one began; s), health, redis (of one added or removed), configured
+    what: str  # weight, state, ttl (s), ramp (one began; s), health, redis, configured, rampup (s)
     before: float | str | None  # None: there was none
     after: float | str | None
 

@@ -11,6 +11,7 @@ from router.intent import Intent
 from router.lanes import KeptShare, Lane
 from router.listeners import Listener, Listeners
 from router.observed import Observed
+from router.remembered import Remembered, is_of_a_process
 from router.steering import Steering
 from router.streams import OpenBatch, settle
 from router.weights import Weights
@@ -27,7 +28,6 @@ _MAX_FORMER = 1000  # removed writers that are remembered
 class Writer:
     """A writer as the router sees it."""
 
-    redis: str
     lane: Lane
     health: Health
     address: bytes = b""  # the ZeroMQ routing id of its process, once that has reported, also when it is away
@@ -85,13 +85,13 @@ class House(Listeners):
         self._waits = 0  # looks that are left of the patience
         self._held: deque[_Held] = deque()
         self._lanes: dict[str, Lane] = {}  # of writers that were removed: no number of a share is used twice
-        self._removed: dict[bytes, None] = {}  # the routing ids of their processes
+        self._removed: dict[bytes, str] = {}  # them by the routing ids of their processes
 
     def _writer(self, name: str, is_up: bool) -> Writer:
         lane = Lane(self._router) if is_up else self._lanes.pop(name, Lane(self._router))
         lane.stored = 0
         health = Health(self.rules.rise, self.rules.fall, is_up)
-        return Writer(self.intent.members[name].redis, lane, health, noted="up" if is_up else "")
+        return Writer(lane, health, noted="up" if is_up else "")
 
     @property
     def intent(self) -> Intent:
@@ -154,7 +154,7 @@ class House(Listeners):
                 _remember(self._lanes, name, writer.lane)
                 self.observed.forget(name)
                 if writer.address:
-                    _remember(self._removed, writer.address, None)
+                    _remember(self._removed, writer.address, name)
         self.steering.adopt(intent, entries, now_s)
         if self.writers.keys() != intent.members.keys():
             self.writers = {name: self.writers.get(name) or self._writer(name, is_up=False) for name in intent.members}
@@ -189,6 +189,24 @@ class House(Listeners):
         is_ready = self.intent.members[name].state == "ready"
         return None if is_ready and writer.health.up else writer.lane.in_flight
 
+    def restore(self, remembered: Remembered, clock_s: float) -> None:
+        """Know what the router before knew; `clock_s`: of the monotonic clock."""
+        self._removed = dict(remembered.removed)
+        for name, address in remembered.processes.items():
+            if name in self.writers:
+                self.writers[name].address = address
+        self.steering.restore(remembered.rampups, clock_s)
+
+    def remembered(self, intent: Intent) -> Remembered:
+        """What the next router is to know, once that intent is in force."""
+        known = {name: writer.address for name, writer in self.writers.items() if is_of_a_process(writer.address)}
+        removed = self._removed | {address: name for name, address in known.items() if name not in intent.members}
+        return Remembered(
+            self.steering.rampups(intent),
+            {name: address for name, address in known.items() if name in intent.members},
+            {address: name for address, name in removed.items() if is_of_a_process(address)},
+        )
+
     def is_removed(self, address: bytes) -> bool:
         """Whether a routing id is that of the process of a writer that was removed."""
         return address in self._removed
@@ -198,7 +216,7 @@ class House(Listeners):
         writer = self.writers.get(report.name)
         if writer is None or self.is_removed(address):
             return None
-        was_up, is_new = writer.health.up, writer.report is None
+        was_up, is_new = writer.health.up, writer.report is None and not writer.address
         writer.address, writer.is_connected, writer.report = address, True, report
         writer.health.report(report.healthy)
         self._note_health(report.name, writer)

@@ -30,11 +30,24 @@ def added(intent: Intent, name: Any, redis: Any, weight: Any, rampup: Any = 0) -
 
 def joined(intent: Intent, report: WriterReport) -> Intent:
     """With the writer that reports, and what it says of itself. Raises ControlError."""
-    number = weight_of(report.name, report.weight)
-    if not report.redis.isprintable():
-        raise ControlError("bad_redis", f"the URL of {report.name}, {shown(report.redis)}, must be printable")
-    rampup_s = min(report.rampup_s, MAX_RAMPUP_S)
-    return _with(intent, report.name, Member(report.redis, number, number, rampup_s=rampup_s, came="joined"))
+    return _with(intent, report.name, _reported(report))
+
+
+def edited(intent: Intent, report: WriterReport) -> Intent:
+    """With what a member that joined says of itself now: its weight stays unless the configured one is another.
+
+    The same where nothing changes. Raises ControlError.
+    """
+    had, said = intent.members[report.name], _reported(report)
+    if said.configured == had.configured:
+        said = replace(said, weight=had.weight)
+    member = replace(said, state=had.state)
+    if member == had:
+        return intent
+    ramp = intent.ramp
+    if ramp is not None and member.weight != had.weight:
+        ramp = replace(ramp, origin={**ramp.origin, report.name: member.weight})
+    return replace(intent, members={**intent.members, report.name: member}, ramp=ramp)
 
 
 def removed(intent: Intent, name: Any, in_flight: Callable[[str], int | None], force: bool) -> Intent:
@@ -47,6 +60,14 @@ def removed(intent: Intent, name: Any, in_flight: Callable[[str], int | None], f
         does = "gets records" if count is None else f"has {count} records in flight"
         raise ControlError("not_drained", f"{name} {does}: drain it first, and wait until it has none, or force it")
     return _with_members(intent, {known: member for known, member in intent.members.items() if known != name})
+
+
+def _reported(report: WriterReport) -> Member:
+    """The member that a writer says it is. Raises ControlError."""
+    number = weight_of(report.name, report.weight)
+    if not report.redis.isprintable():
+        raise ControlError("bad_redis", f"the URL of {report.name}, {shown(report.redis)}, must be printable")
+    return Member(report.redis, number, number, rampup_s=min(report.rampup_s, MAX_RAMPUP_S), came="joined")
 
 
 def _with(intent: Intent, name: str, member: Member) -> Intent:

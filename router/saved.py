@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from router import files
 from router.history import MAX_ENTRIES, Change, Entry, History, Kind
 from router.intent import Came, Intent, Member, Ramp, State
+from router.remembered import MAX_REMOVED, Remembered
 from router.repeats import MAX_CHARACTERS, PATTERN, Repeats
 from tapfan.control import AUTOMATIC, MAX_OVER_S, MIN_OVER_S
 from tapfan.logs import Logger
@@ -27,6 +28,7 @@ _Short = Annotated[str, Field(max_length=64)]
 _Weight = Annotated[float, Field(ge=0, le=MAX_WEIGHT)]
 _Version = Annotated[int, Field(ge=1, lt=2**63)]
 _TtlMs = Annotated[int, Field(ge=1000, le=MAX_TTL_S * 1000)]
+_Process = Annotated[str, Field(pattern=r"^(?:[0-9a-f]{2}){1,255}$")]  # a routing id, in hex
 
 
 class _Model(BaseModel):
@@ -87,6 +89,19 @@ class _Entry(_Model):
         return Entry(**vars(self) | {"changes": tuple(Change(**vars(change)) for change in self.changes)})
 
 
+class _Remembered(_Model):
+    rampups: Annotated[dict[Name, Amount], Field(max_length=_MAX_MEMBERS)] = {}
+    processes: Annotated[dict[Name, _Process], Field(max_length=_MAX_MEMBERS)] = {}
+    removed: Annotated[dict[_Process, Name], Field(max_length=MAX_REMOVED)] = {}
+
+    def remembered(self) -> Remembered:
+        return Remembered(
+            self.rampups,
+            {name: bytes.fromhex(process) for name, process in self.processes.items()},
+            {bytes.fromhex(process): name for process, name in self.removed.items()},
+        )
+
+
 class _Control(_Model):
     kind: Literal["tapfan-control"]
     format: Literal[1]
@@ -94,6 +109,7 @@ class _Control(_Model):
     intent: _Intent
     history: Annotated[list[_Entry], Field(max_length=MAX_ENTRIES)]
     repeats: Annotated[str, Field(max_length=MAX_CHARACTERS, pattern=PATTERN)]
+    remembered: _Remembered = _Remembered()  # files from before it have none
 
 
 class ControlFile:
@@ -107,33 +123,41 @@ class ControlFile:
         self._configured = configured
         self._log = log
 
-    def load(self, now_s: float) -> tuple[Intent, History]:
+    def load(self, now_s: float) -> tuple[Intent, History, Remembered]:
         """What holds now, in seconds since the epoch. A file that cannot be read is set aside."""
         then = "starts with what is configured"
         was_there = os.path.lexists(self._path)
         control = files.read(self._path, _Control, self._log, "control_damaged", then)
         if control is None:
-            return self._configured, History().add(*([_damaged(self._path, now_s)] if was_there else []))
+            past = History().add(*([_damaged(self._path, now_s)] if was_there else []))
+            return self._configured, past, Remembered()
         history = History((entry.entry() for entry in control.history), Repeats(control.repeats))
-        intent, changes = merged(control.intent.intent(), control.configured_ttl_ms, self._configured)
+        saved = control.intent.intent()
+        intent, changes = merged(saved, control.configured_ttl_ms, self._configured)
         if changes:
             told = cut("; ".join(map(str, changes)))
             self._log.info("configuration_edited", version=intent.version, changes=told)
             reason = "the configuration was edited"
             history = history.add(Entry(intent.version, now_s, "configuration", AUTOMATIC, None, reason, None, changes))
-        return intent, history
+        return intent, history, _as_of(intent, saved, control.remembered.remembered())
 
-    def save(self, intent: Intent, history: History) -> None:
+    def save(self, intent: Intent, history: History, remembered: Remembered) -> None:
         """Have it on the disk. Raises OSError."""
         told_intent = vars(intent) | {
             "members": {name: vars(member) for name, member in intent.members.items()},
             "ramp": intent.ramp and vars(intent.ramp),
         }
+        removed = [(process.hex(), name) for process, name in remembered.removed.items()]
         told = {
             "kind": "tapfan-control",
             "format": 1,
             "configured_ttl_ms": self._configured.ttl_ms,
             "intent": told_intent,
+            "remembered": {
+                "rampups": remembered.rampups,
+                "processes": {name: process.hex() for name, process in remembered.processes.items()},
+                "removed": dict(removed[-MAX_REMOVED:]),
+            },
         }
         head = json.dumps(told, separators=(",", ":"))
         content = "".join([head[:-1], ',"history":', history.text, ',"repeats":"', history.repeats.text, '"}'])
@@ -144,6 +168,22 @@ def _damaged(path: Path, now_s: float) -> Entry:
     """What the history begins with where the one before is lost, so that nobody wonders."""
     reason = f"{path.name} was damaged and is set aside: all is as configured"
     return Entry(1, now_s, "configuration", AUTOMATIC, None, reason, None, ())
+
+
+def _as_of(intent: Intent, saved: Intent, remembered: Remembered) -> Remembered:
+    """What is known with the intent that a router starts with.
+
+    Writers that the configuration has no more are removed; one that it has anew is heard again, whatever was before.
+    """
+    processes, gone = {}, {}
+    for name, process in remembered.processes.items():
+        if name in intent.members:
+            processes[name] = process
+        else:
+            gone[process] = name
+    anew = intent.members.keys() - saved.members.keys()
+    removed = {process: name for process, name in remembered.removed.items() if name not in anew}
+    return Remembered(remembered.rampups, processes, removed | gone)
 
 
 def merged(saved: Intent, saved_ttl_ms: int, configured: Intent) -> tuple[Intent, tuple[Change, ...]]:

@@ -16,6 +16,7 @@ from router.events import Events
 from router.history import Entry, History
 from router.house import House, Rules, Writer
 from router.intent import Intent, configured
+from router.joining import Joining
 from router.ledger import LedgerFile
 from router.listeners import REPORT_PERIOD_S, Listener
 from router.requests import Answer, Read, Requests, split_envelope
@@ -26,7 +27,8 @@ from tapfan.bounds import MAX_MESSAGE_BYTES
 from tapfan.control import COMMANDS, Command, ControlError
 from tapfan.logs import Logger, Repeated
 from tapfan.messages import Gap, ListenerReport, Stored, WriterReport, cut, read_message
-from tapfan.settings import ENDPOINTS, EndpointName, Settings
+from tapfan.reach import ENDPOINTS, EndpointName
+from tapfan.settings import Settings
 from tapfan.stopping import Stop
 from tapfan.wire import WireError, read_batch, unpack
 
@@ -66,7 +68,7 @@ class Router:
     def __init__(self, settings: Settings, log: Logger, context: zmq.Context[sockets.Socket]) -> None:
         wanted = configured(settings)
         control_file = ControlFile(settings.run_dir / "control.json", wanted, log)
-        intent, past = control_file.load(time.time())
+        intent, past, remembered = control_file.load(time.time())
         self._house = House(
             intent,
             wanted.ttl_ms,
@@ -75,13 +77,13 @@ class Router:
             past,
             time.time(),
         )
+        self._house.restore(remembered, time.monotonic())
         self._ledger = LedgerFile(settings.run_dir / "ledger.json", log)
         self._ledger.restore(self._house)
         self._log = log
         self._repeated = Repeated(log)
         self._health: dict[str, str] = {}
         self._next_look_s = 0.0
-        self._joining: set[str] = set()  # names of writers that are becoming members
         reads: dict[Command, Read] = dict.fromkeys(COMMANDS, lambda _arguments: self._house.view())
         reads |= {"status": self._status, "history": lambda arguments: history(self._house, arguments)}
         self._requests = Requests(reads, self._change, log)
@@ -97,6 +99,7 @@ class Router:
         self._access.open("events", self._subscribers)
         self._events = Events(self._subscribers, lambda: self._status({}))
         self._commits = Commits(self._house, control_file.save, self._repeated)
+        self._joining = Joining(self._house, self._commits, self._repeated)
         self._poller = zmq.Poller()
         self._resting = zmq.Poller()  # what is waited for during a rest, too
         for source in (self._control, self._subscribers, self._commits.wake, *self._access.sockets):
@@ -202,10 +205,7 @@ class Router:
             mark = self._house.take_writer_report(content, address)
             if mark is not None:
                 sockets.sent(self._shares, address, mark.pack())
-            elif self._house.is_removed(address):
-                self._repeated.warn("removed_writer", writer=content.name)
-            else:
-                self._join(content)
+            self._joining.take(content, address)
         else:
             raise WireError(f"{content.kind}: not from a writer")
 
@@ -268,22 +268,6 @@ class Router:
             return changes.apply(intent, past, request, self._house.in_flight)
 
         self._commits.stage(apply, lambda refusal: answer(refusal or self._house.view(repeated)))
-
-    def _join(self, report: WriterReport) -> None:
-        """Let a writer that reports be a member; it is answered from then on."""
-        if report.name in self._joining:
-            return
-
-        def done(refusal: ControlError | None) -> None:
-            self._joining.discard(report.name)
-            if refusal:
-                self._repeated.warn("writer_not_taken", writer=report.name, problem=refusal.message)
-
-        self._joining.add(report.name)
-        try:
-            self._commits.stage(lambda intent, _past: changes.join(intent, report, time.time()), done)
-        except ControlError as refusal:
-            done(refusal)
 
     def _tell_entries(self) -> None:
         """Log and publish what is new in the history."""

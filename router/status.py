@@ -114,7 +114,7 @@ def _writers_status(house: House, now_s: float) -> dict[str, Any]:
     members = house.intent.members
     return {
         name: {
-            "redis": writer.redis,
+            "redis": members[name].redis,
             "configured": members[name].configured,
             "weight": members[name].weight,
             "effective": float(house.weights.effective.get(name, 0)),

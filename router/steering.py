@@ -1,7 +1,7 @@
 """What is in force of what operators want: intent and history, ramps as far as they are, and the weights of it all."""
 
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -20,6 +20,7 @@ class _Rampup:
 
     begun_s: float  # by the monotonic clock
     over_s: float
+    since_s: float  # when it began, since the epoch: for a router that starts later
 
     def step(self, clock_s: float) -> int:
         """From 1, at the beginning, to all of them."""
@@ -38,7 +39,7 @@ class Steering:
     """Holds the intent and what came of it.
 
     Ramps go by the time since the epoch, `now_s`, as they outlast a router; rampups by a monotonic clock, `clock_s`,
-    so that setting the host's time neither ends them nor holds them up.
+    so that setting the host's time neither ends them nor holds them up; over a restart they go by the time, too.
     """
 
     def __init__(self, intent: Intent, history: History, now_s: float) -> None:
@@ -53,6 +54,23 @@ class Steering:
         self._steps: tuple[int, ...] = ()
         self._entries: deque[Entry] = deque(maxlen=MAX_ENTRIES)
         self._reckon()
+
+    def restore(self, rampups: Mapping[str, float], clock_s: float) -> None:
+        """Go on with the rampups of the router before, by when they began, since the epoch."""
+        self._clock_s = clock_s
+        for name, since_s in rampups.items():
+            passed_s = max(0.0, self.now_s - since_s)
+            if self._is_ready(name) and passed_s < (over_s := self.intent.members[name].rampup_s):
+                self._rampups[name] = _Rampup(clock_s - passed_s, over_s, self.now_s - passed_s)
+        self._reckon()
+
+    def rampups(self, intent: Intent) -> dict[str, float]:
+        """When the rampups began, since the epoch, as they are once that intent is in force."""
+        began = {name: rampup.since_s for name, rampup in self._rampups.items() if _is_ready(intent, name)}
+        for name, member in self.intent.members.items():
+            if member.state != "ready" and name in self._up and _is_ready(intent, name) and member.rampup_s:
+                began[name] = self.now_s
+        return began
 
     def adopt(self, intent: Intent, entries: Iterable[Entry], now_s: float) -> None:
         """Let another intent be in force, which these entries led to."""
@@ -94,7 +112,7 @@ class Steering:
         """A writer is back: let its weight begin small, if it is to; in force with the next `adopt` or `set_up`."""
         rampup_s = self.intent.members[name].rampup_s
         if rampup_s and self._is_ready(name):
-            self._rampups[name] = _Rampup(self._clock_s, rampup_s)
+            self._rampups[name] = _Rampup(self._clock_s, rampup_s, self.now_s)
 
     def rampup_left_s(self, name: str) -> float | None:
         """How long a writer still takes to its whole weight; None when it has that."""
@@ -138,8 +156,7 @@ class Steering:
         }
 
     def _is_ready(self, name: str) -> bool:
-        member = self.intent.members.get(name)
-        return member is not None and member.state == "ready"
+        return _is_ready(self.intent, name)
 
     def _end_ramp(self, now_s: float) -> None:
         going = self.intent.ramp
@@ -176,6 +193,11 @@ class Steering:
         going = self.intent.ramp
         step = -1 if going is None else ramp.step(going.begun_s, going.over_s, self.now_s)
         return (step, *(rampup.step(self._clock_s) for rampup in self._rampups.values()))
+
+
+def _is_ready(intent: Intent, name: str) -> bool:
+    member = intent.members.get(name)
+    return member is not None and member.state == "ready"
 
 
 def _identity(going: Ramp) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from tapfan.control import AUTOMATIC
 _MOST = 4  # writers whose change is told by name
 _NS_A_S = 1_000_000_000
 _TOLD_BY_OVER = ("ramp",)
+_DURATIONS = ("ttl", "rampup")
 _KINDS_AS_THEIR_CHANGES = ("weights", "state", "ttl", "health")  # kinds that say no more than what changed
 
 
@@ -63,4 +64,4 @@ def _change(name: str, change: Mapping[str, Any]) -> str:
 def _value(name: str, value: float | str | None) -> str:
     if value is None or isinstance(value, str):
         return value or ""
-    return durations.text(value) if name == "ttl" else weight_text(value)
+    return durations.text(value) if name in _DURATIONS else weight_text(value)

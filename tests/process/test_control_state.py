@@ -108,6 +108,24 @@ def test_all_that_was_set_holds_after_a_restart(alone: Programs, end: Callable[[
         assert control.status()["ttl"] == 600
 
 
+def test_a_writer_that_is_coming_back_goes_on_where_it_was_after_a_restart(programs: MakePrograms) -> None:
+    """Also when the router is killed right after the reply to what lets it come back."""
+    made = programs()
+    _edit(made, 'name = "a"\n', 'name = "a"\nrampup = "1h"\n')
+    _start_router(made)
+    with made.control() as control:
+        control.state({"a": "drain"})
+        control.state({"a": "ready"})
+    left_s = 3600.0
+    for end in (Programs.kill, Programs.stop):
+        end(made, "router")
+        _start_router(made)
+        writer = made.status()["writers"]["a"]
+        assert left_s - 30 < writer["rampup_left"] < left_s
+        left_s = writer["rampup_left"]
+        assert (writer["weight"], writer["effective"]) == (30, 0.3)
+
+
 def test_the_configuration_wins_where_it_was_edited_since_and_only_there(alone: Programs) -> None:
     with alone.control() as control:
         control.weights({"a": 80, "b": 20})

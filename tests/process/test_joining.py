@@ -69,6 +69,9 @@ def test_it_gets_its_part_outlasts_the_router_and_can_be_removed(
             assert done.returncode == 0, done.stderr
             assert set(_stored(here)) == {"a", "b"}
             assert here.config.read_bytes() == text
+            here.kill("router")
+            here.start("router")
+            here.wait_ready()
             assert sum(_store(here, 100).values()) == 100
             wait_for(lambda: here.status()["warnings"].get("removed_writer"), "its process, which runs, has reported")
             assert set(_stored(here)) == {"a", "b"}
@@ -77,3 +80,44 @@ def test_it_gets_its_part_outlasts_the_router_and_can_be_removed(
             there.start("writer-c")
             wait_for(lambda: _has_joined(here), "it joins anew")
             assert here.status()["ledger"]["lost"] == {}
+
+
+def _start_anew(there: Programs, configuration: str) -> None:
+    """Start the writer's process again, and wait until the router has answered it."""
+    before = there.log("writer-c").count("event=router_found")
+    assert there.stop("writer-c") == 0
+    there.config.write_text(configuration, encoding="utf-8")
+    there.start("writer-c")
+    wait_for(lambda: there.log("writer-c").count("event=router_found") > before, "the router has answered it")
+
+
+def test_its_own_configuration_wins_over_what_was_set_if_it_was_edited_and_its_process_started_anew(
+    programs: Callable[..., Programs], tmp_path: Path
+) -> None:
+    (tmp_path / "there").mkdir()
+    here = programs()
+    with contextlib.closing(Server(tmp_path / "redis-c")) as server:
+        given = {"c": {"redis": f"unix://{server.path}?db=0"}}
+        top = {"router.shares": f"ipc://{tmp_path}/run/shares.ipc"}
+        there = Programs(tmp_path / "there", top=top, weights={"c": 100}, given=given)
+        with contextlib.closing(there):
+            here.start("router")
+            there.start("writer-c")
+            wait_for(lambda: _has_joined(here), f"c joins: {here.log('router')}")
+            text = there.config.read_text(encoding="utf-8")
+            with here.control() as control:
+                control.weights({"c": 60})
+                _start_anew(there, text)
+                assert control.weights()["weights"]["c"] == 60
+                _start_anew(there, text.replace("weight = 100", "weight = 45"))
+                wait_for(lambda: control.weights()["weights"]["c"] == 45, "its weight is that of the file")
+                (entry,) = (entry for entry in control.history()["entries"] if entry["kind"] == "configuration")
+            assert entry["changes"] == [
+                {"writer": "c", "what": "configured", "before": 100, "after": 45},
+                {"writer": "c", "what": "weight", "before": 60, "after": 45},
+            ]
+            wait_for(lambda: "kind=configuration" in here.log("router"), "it is logged")
+            here.kill("router")
+            here.start("router")
+            wait_for(lambda: _has_joined(here), f"c is back: {here.log('router')}")
+            assert here.status()["writers"]["c"]["weight"] == 45

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from router.changes import join
+from router.changes import edited, join
+from router.intent import Intent
 from tapfan.control import ControlError
 from tapfan.settings import MAX_WRITERS
 from tests.router.housing import a_writer_report
@@ -112,3 +113,80 @@ def test_a_writer_that_claims_what_cannot_be_does_not_join(claims: dict[str, Any
     with pytest.raises(ControlError) as refusal:
         join(an_intent(), a_writer_report("c", **claims), 0.0)
     assert refusal.value.code == code
+
+
+def _with_c_joined() -> Wanted:
+    """C has joined with 20, and has 50 by now."""
+    intent, _ = join(an_intent(), a_writer_report("c", redis="redis://c", weight=20.0, rampup_s=3.0), 5.0)
+    wanted = Wanted(intent)
+    wanted.ask("weights", weights={"c": 50})
+    wanted.ask("state", states={"c": "drain"})
+    return wanted
+
+
+def _after_edit(intent: Intent, **said: Any) -> tuple[list[tuple[str, Any, Any]], Intent]:
+    fields: dict[str, Any] = {"redis": "redis://c", "weight": 20.0, "rampup_s": 3.0}
+    then, entry = edited(intent, a_writer_report("c", **fields | said), 9.0)
+    if entry is None:
+        assert then is intent
+        return [], then
+    assert (entry.version, entry.at_s, entry.kind, entry.by) == (then.version, 9.0, "configuration", "(automatic)")
+    assert (then.version, entry.reason) == (intent.version + 1, "the configuration of c was edited")
+    assert {change.writer for change in entry.changes} == {"c"}
+    return [(change.what, change.before, change.after) for change in entry.changes], then
+
+
+def test_of_a_writer_that_joined_an_edited_weight_wins_over_the_one_that_was_set() -> None:
+    wanted = _with_c_joined()
+    changes, intent = _after_edit(wanted.intent, weight=30.0)
+    assert changes == [("configured", 20, 30), ("weight", 50, 30)]
+    member = intent.members["c"]
+    assert (member.weight, member.configured, member.state, member.came) == (30, 30, "drain", "joined")
+    assert wanted.intent.members["c"].weight == 50
+    assert list(intent.members) == ["a", "b", "c"]
+    assert _after_edit(intent, weight=30.0) == ([], intent)
+
+
+def test_of_a_writer_that_joined_what_else_was_edited_holds_and_its_weight_stays_as_set() -> None:
+    changes, intent = _after_edit(_with_c_joined().intent, redis="redis://d", rampup_s=9.0)
+    assert changes == [("redis", "redis://c", "redis://d"), ("rampup", 3, 9)]
+    member = intent.members["c"]
+    assert (member.weight, member.configured, member.redis, member.rampup_s) == (50, 20, "redis://d", 9)
+
+
+def test_where_nothing_was_edited_or_the_writer_is_none_that_joined_nothing_changes() -> None:
+    assert _after_edit(_with_c_joined().intent)[0] == []
+    assert _after_edit(an_intent(), weight=30.0)[0] == []
+    assert _after_edit(an_intent(a=1, c=5), weight=30.0)[0] == []
+
+
+def test_an_edit_holds_during_a_ramp_which_goes_on_for_the_others() -> None:
+    wanted = _with_c_joined()
+    wanted.ask("weights", now_s=0.0, weights={"a": 90, "c": 100}, over=60)
+    _, intent = _after_edit(wanted.intent, weight=30.0)
+    assert intent.ramp is not None
+    assert dict(intent.ramp.origin) == {"a": 30, "b": 70, "c": 30}
+    assert (intent.members["c"].weight, intent.members["a"].weight) == (30, 90)
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [({"weight": 0.0}, "bad_weight"), ({"weight": 1e300}, "bad_weight"), ({"redis": "\0"}, "bad_redis")],
+)
+def test_an_edit_that_cannot_be_is_not_taken(said: dict[str, Any], code: str) -> None:
+    wanted = _with_c_joined()
+    wanted.ask("weights", weights={"a": 0, "b": 0}, force=True)
+    with pytest.raises(ControlError) as refusal:
+        _after_edit(wanted.intent, **said)
+    assert refusal.value.code == code
+
+
+def test_an_edit_is_undone_like_one_of_the_routers_own_configuration() -> None:
+    wanted = _with_c_joined()
+    before = wanted.intent.version
+    intent, entry = edited(wanted.intent, a_writer_report("c", redis="redis://d", weight=30.0), 9.0)
+    assert entry is not None
+    then = Wanted(intent, wanted.history.add(entry))
+    assert "which was edited" in refused(then, "undo").message
+    then.ask("undo", version=before)
+    assert (then.weights["c"], then.intent.members["c"].configured) == (50, 30)

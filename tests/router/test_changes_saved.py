@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from router.intent import Intent
+from router.remembered import Remembered
 from router.saved import ControlFile
 from tapfan.control import ControlError
 from tapfan.values import MAX_WEIGHT, MIN_WEIGHT
@@ -67,9 +68,9 @@ def test_what_any_changes_lead_to_is_read_back_as_it_was(
             continue
     path = tmp_path_factory.mktemp("changed") / "control.json"
     file = ControlFile(path, _configured(wanted.intent), structlog.get_logger())
-    file.save(wanted.intent, wanted.history)
+    file.save(wanted.intent, wanted.history, Remembered())
     with capture_logs() as lines:
-        intent, history = file.load(now_s)
+        intent, history, _ = file.load(now_s)
     assert lines == []
     assert intent == wanted.intent
     assert list(history) == list(wanted.history)

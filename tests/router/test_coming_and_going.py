@@ -14,6 +14,7 @@ from router.commits import Apply, Commits
 from router.history import History
 from router.house import House
 from router.intent import Intent
+from router.remembered import Remembered
 from tapfan.control import ControlError
 from tapfan.logs import Repeated
 from tests.router.housing import (
@@ -194,7 +195,7 @@ class _SlowWorld(_World):
         self._may = threading.Semaphore(0)
         self.commits = Commits(self.house, self._write, Repeated(structlog.get_logger()))
 
-    def _write(self, _intent: Intent, _history: History) -> None:
+    def _write(self, _intent: Intent, _history: History, _remembered: Remembered) -> None:
         assert self._may.acquire(timeout=10)
 
     def close(self) -> None:

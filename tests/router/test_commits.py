@@ -18,6 +18,7 @@ from router.changes import Request
 from router.commits import MAX_WAITING, Commits
 from router.history import Entry, History
 from router.intent import Intent
+from router.remembered import Remembered
 from tapfan.control import AUTOMATIC, ControlError
 from tapfan.logs import Repeated
 from tests.router.housing import a_house, a_listener_report, a_writer_report, bring_up, shares_of, take_down
@@ -33,6 +34,7 @@ class _Disk:
 
     def __init__(self) -> None:
         self.written: list[tuple[Intent, list[Entry]]] = []
+        self.remembered = Remembered()  # with the last of them
         self.problem: Exception | None = None
         self._may = threading.Semaphore(0)
         self.begun = threading.Semaphore(0)
@@ -41,12 +43,13 @@ class _Disk:
         """Let the next savings go on."""
         self._may.release(times)
 
-    def save(self, intent: Intent, history: History) -> None:
+    def save(self, intent: Intent, history: History, remembered: Remembered) -> None:
         self.begun.release()
         assert self._may.acquire(timeout=_WAIT_S)
         if self.problem:
             raise self.problem
         self.written.append((intent, list(history)))
+        self.remembered = remembered
 
 
 class _Desk:
@@ -323,6 +326,29 @@ def test_a_writer_that_is_not_removed_after_all_gets_records_again(desk: _Desk) 
     desk.settle()
     assert desk.told == [(1, "not_saved")]
     assert desk.house.view()["shares"] == {"a": 0.3, "b": 0.7}
+
+
+def test_the_process_of_a_removed_writer_is_saved_with_its_removal(desk: _Desk) -> None:
+    desk.house.take_writer_report(a_writer_report("a"), b"a.1")
+    desk.house.take_writer_report(a_writer_report("b"), b"b.1")
+    desk.ask("remove", name="b", force=True)
+    desk.disk.let()
+    desk.settle()
+    assert desk.disk.remembered == Remembered(processes={"a": b"a.1"}, removed={b"b.1": "b"})
+    desk.commits.look()
+    assert len(desk.disk.written) == 1, "all of it was saved"
+
+
+def test_what_the_house_remembers_is_saved_once_it_is_another(desk: _Desk) -> None:
+    for address in (b"\0drawn", b"a.1", b"a.1", b"a.2"):
+        desk.house.take_writer_report(a_writer_report("a"), address)
+        desk.commits.look()
+        if address == desk.disk.remembered.processes.get("a", b"\0drawn"):
+            continue
+        desk.disk.let()
+        desk.settle()
+        assert desk.disk.remembered.processes == {"a": address}
+    assert len(desk.disk.written) == 2
 
 
 def test_a_drain_that_is_not_in_force_yet_lets_nobody_be_removed(desk: _Desk) -> None:

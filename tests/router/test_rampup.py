@@ -3,12 +3,15 @@
 from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from router.house import House, Rules
+from router.intent import Intent
+from router.remembered import Remembered
 from router.status import status
 from router.vectors import exact
 from tests.router.housing import (
@@ -24,15 +27,20 @@ from tests.router.housing import (
     take_down,
 )
 from tests.router.sharing import a_batch
-from tests.router.wanting import an_intent
+from tests.router.wanting import Wanted, an_intent
+
+
+def _an_intent(rampup_s: float = 10.0, **weights: float) -> Intent:
+    """Where a takes so long to its whole weight."""
+    intent = an_intent(**weights)
+    members = {**intent.members, "a": replace(intent.members["a"], rampup_s=rampup_s)}
+    return replace(intent, members=members)
 
 
 def _house(rampup_s: float = 10.0, **weights: float) -> House:
-    """A router of writers that have all reported; a takes so long to its whole weight."""
-    intent = an_intent(**weights)
-    members = {**intent.members, "a": replace(intent.members["a"], rampup_s=rampup_s)}
-    house = House(replace(intent, members=members), TTL_MS, ROUTER, Rules(RISE, FALL), now_s=1000.0)
-    for name in members:
+    """A router of writers that have all reported."""
+    house = House(_an_intent(rampup_s, **weights), TTL_MS, ROUTER, Rules(RISE, FALL), now_s=1000.0)
+    for name in house.writers:
         house.take_writer_report(a_writer_report(name, router=ROUTER), name.encode())
     return house
 
@@ -152,15 +160,88 @@ def test_without_a_rampup_all_is_back_at_once() -> None:
 
 
 def test_a_writer_that_is_late_at_the_start_is_first_heard_of_and_has_all_at_once() -> None:
-    intent = an_intent(a=30, b=70)
-    members = {**intent.members, "a": replace(intent.members["a"], rampup_s=10.0)}
-    house = House(replace(intent, members=members), TTL_MS, ROUTER, Rules(RISE, FALL), now_s=1000.0)
+    house = House(_an_intent(a=30, b=70), TTL_MS, ROUTER, Rules(RISE, FALL), now_s=1000.0)
     for _ in range(20):
         house.take_writer_report(a_writer_report("b", router=ROUTER), b"b")
         house.look(0.0)
     assert _effective(house) == {"b": 70}
     bring_up(house, "a")
     assert _effective(house) == {"a": 30, "b": 70}
+
+
+def _after_a_restart(house: House, now_s: float, clock_s: float = 5000.0, **member: Any) -> House:
+    """The router that starts then; `member`: what of a is otherwise then; `clock_s`: the host has started anew, too."""
+    intent = house.intent
+    members = {**intent.members, "a": replace(intent.members["a"], **member)}
+    then = House(replace(intent, members=members), TTL_MS, ROUTER, Rules(RISE, FALL), now_s=now_s)
+    then.restore(house.remembered(intent), clock_s)
+    return then
+
+
+def test_a_rampup_goes_on_in_a_router_that_starts_in_its_middle() -> None:
+    house = _house(a=30, b=70)
+    take_down(house, "a")
+    _tick(house, 1005.0)
+    bring_up(house, "a")
+    _tick(house, 1006.0)
+    for _ in range(2):
+        house = _after_a_restart(house, 1009.05)
+        assert _effective(house) == {"a": Fraction(30 * 41, 100), "b": 70}
+        assert status(house, 0.0)["writers"]["a"]["rampup_left"] == pytest.approx(5.95)
+    house.take_writer_report(a_writer_report("a"), b"a")
+    for now_s, percent in ((1009.15, 42), (1014.85, 99), (1015.0, 100)):
+        house.tick(now_s, 5000.0 + now_s - 1009.05)
+        assert _effective(house) == {"a": Fraction(30 * percent, 100), "b": 70}
+    assert house.remembered(house.intent).rampups == {}
+
+
+@pytest.mark.parametrize(
+    ("now_s", "member", "percent"),
+    [
+        (1016.0, {}, 100),
+        (500.0, {}, 1),  # the host's clock was set back
+        (1010.05, {"rampup_s": 0.0}, 100),
+        (1010.05, {"rampup_s": 20.0}, 26),
+        (1010.05, {"state": "drain"}, 0),
+    ],
+)
+def test_what_of_a_rampup_is_left_after_a_restart(now_s: float, member: dict[str, Any], percent: int) -> None:
+    house = _house(a=30, b=70)
+    take_down(house, "a")
+    _tick(house, 1005.0)
+    bring_up(house, "a")
+    then = _after_a_restart(house, now_s, **member)
+    assert _effective(then).get("a", 0) == Fraction(30 * percent, 100)
+    then.tick(now_s, 5000.0)
+    assert _effective(then).get("a", 0) == Fraction(30 * percent, 100)
+
+
+def test_a_rampup_that_a_change_begins_is_known_before_the_change_is_in_force() -> None:
+    """It is saved with it: a router that is killed right after the reply must not give it all."""
+    house = _house(a=30, b=70)
+    change(house, "state", 1001.0, states={"a": "drain", "b": "drain"}, force=True)
+    _tick(house, 1002.0)
+    assert house.remembered(house.intent).rampups == {}
+    wanted = Wanted(house.intent)
+    wanted.ask("state", now_s=1002.0, states={"a": "ready", "b": "ready"})
+    assert house.remembered(wanted.intent).rampups == {"a": 1002.0}
+    take_down(house, "a")
+    assert house.remembered(wanted.intent).rampups == {}
+    bring_up(house, "a")
+    house.adopt(wanted.intent, [], 1002.0)
+    wanted.ask("state", now_s=1002.0, states={"a": "maint"})
+    assert house.remembered(wanted.intent).rampups == {}
+
+
+def test_a_writer_that_the_router_before_knew_is_back_and_not_new_when_it_is_late() -> None:
+    house = House(_an_intent(a=30, b=70), TTL_MS, ROUTER, Rules(RISE, FALL), now_s=1000.0)
+    house.restore(Remembered(processes={"a": b"a.1"}), 0.0)
+    for _ in range(20):
+        house.take_writer_report(a_writer_report("b", router=ROUTER), b"b")
+        house.look(0.0)
+    assert _effective(house) == {"b": 70}
+    bring_up(house, "a")
+    assert _effective(house) == {"a": Fraction(30, 100), "b": 70}
 
 
 def test_a_ramp_of_its_weight_and_that_of_its_coming_back_are_multiplied() -> None:

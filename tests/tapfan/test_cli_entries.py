@@ -18,6 +18,10 @@ from tests.tapfan.views import entry
         ),
         (entry("state", ("b", "state", "ready", "drain"), reason="new disk"), "state b ready -> drain: new disk"),
         (entry("ttl", (None, "ttl", 300.0, 600.0)), "ttl 5m -> 10m"),
+        (
+            entry("configuration", ("c", "weight", 20.0, 30.0), ("c", "rampup", 0.5, 30.0), reason="it was edited"),
+            "configuration weight c 20 -> 30; rampup c 500ms -> 30s: it was edited",
+        ),
         (entry("health", ("b", "health", "up", "down")), "health b up -> down"),
         (
             entry("ramp", ("a", "weight", 30.0, 70.0), (None, "ramp", None, 60.0), over=60.0),
