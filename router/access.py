@@ -20,7 +20,8 @@ from tapfan.allowlist import Allowed
 from tapfan.control import ControlError
 from tapfan.handshakes import Handshakes
 from tapfan.logs import Logger, Repeated
-from tapfan.settings import EndpointName, Settings
+from tapfan.reach import EndpointName
+from tapfan.settings import Settings
 
 IO_THREADS = 2  # of the context: the second one is for other hosts, whose handshakes hold up nobody here
 

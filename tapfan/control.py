@@ -15,7 +15,7 @@ import zmq
 from tapfan import keys, sockets
 from tapfan.handshakes import Refusals
 from tapfan.keys import Key
-from tapfan.settings import Settings
+from tapfan.reach import Reach
 
 Command = Literal["add", "history", "remove", "state", "status", "ttl", "undo", "weights"]
 COMMANDS: tuple[Command, ...] = get_args(Command)
@@ -78,7 +78,7 @@ class Options(TypedDict, total=False):
 class ControlClient:
     """Asks the router. Not for use by several threads at once.
 
-    `endpoint`: a ZeroMQ endpoint, as `Settings.endpoint("control")` gives it; `timeout_s`: for each request;
+    `endpoint`: a ZeroMQ endpoint, as `Reach.endpoint("control")` gives it; `timeout_s`: for each request;
     `key`: with it encrypted, for a router on another host. `of` makes the client that a configuration means.
     All requests raise ControlError when they are refused, and ControlTimeoutError.
     """
@@ -92,9 +92,9 @@ class ControlClient:
         self._refusals: Refusals | None = None
 
     @classmethod
-    def of(cls, settings: Settings, timeout_s: float | None = None) -> Self:
+    def of(cls, reach: Reach, timeout_s: float | None = None) -> Self:
         """A client of the router that is configured. Raises KeyFileError when its key cannot be used."""
-        return cls(settings.endpoint("control"), timeout_s or settings.control.timeout, keys.of_control(settings))
+        return cls(reach.endpoint("control"), timeout_s or reach.control.timeout, keys.of_control(reach))
 
     def __enter__(self) -> Self:
         return self

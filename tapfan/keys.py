@@ -18,6 +18,7 @@ from zmq.utils import z85
 
 from tapfan.names import Name
 from tapfan.program import CannotRunError
+from tapfan.reach import Reach
 from tapfan.sections import WriterSettings
 from tapfan.settings import Settings
 
@@ -77,8 +78,15 @@ class _Content(BaseModel):
 
 def made(file: Path, name: str, role: Role, router: str | None = None) -> Key:
     """A new pair, not yet written; `router`: whom a client trusts."""
-    public, secret = (part.decode() for part in zmq.curve_keypair())
+    public, secret = _pair()
+    while public.startswith("-"):  # on a command line, it would be an option
+        public, secret = _pair()
     return Key(file, name, role, public, SecretStr(secret), router or public)
+
+
+def _pair() -> tuple[str, str]:
+    public, secret = zmq.curve_keypair()
+    return public.decode(), secret.decode()
 
 
 def file_text(key: Key) -> str:
@@ -115,9 +123,9 @@ def of_writer(writer: WriterSettings) -> Key | None:
     return None if writer.key is None else load(writer.key, f"the key of the writer {writer.name}", "writer")
 
 
-def of_control(settings: Settings) -> Key | None:
+def of_control(reach: Reach) -> Key | None:
     """The key with which to steer and watch, if there is one. Raises KeyFileError."""
-    file = settings.control.key
+    file = reach.control.key
     return None if file is None else load(file, "control.key", "admin", "read")
 
 

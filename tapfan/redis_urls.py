@@ -5,6 +5,8 @@
 `redis+cluster://[user:password@]host[:6379][,host…]`.
 """
 
+import ipaddress
+import os
 import re
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,7 +26,8 @@ VALID = (
     f"(rediss+… with TLS); options after the ?: {', '.join(sorted(_OPTIONS))}"
 )
 _SERVER_SCHEMES = ("redis", "rediss", "unix")
-_PORTS = {"sentinel": 26379, "cluster": 6379}
+_PORTS = {"sentinel": 26379, "cluster": 6379, "server": 6379}
+_THIS_HOST = ("localhost", "127.0.0.1", "::1")
 _GROUP = re.compile(
     r"redis(?P<tls>s?)\+(?P<kind>sentinel|cluster)://((?P<credentials>[^@/?#]*)@)?(?P<hosts>[^@/?#]*)"
     r"(?P<path>[^?#]*)(\?(?P<query>[^#]*))?"
@@ -75,6 +78,23 @@ def group(url: str) -> Group | None:
         tls | kept | ({"db": int(database or 0)} if is_sentinel else {}),
         tls | own,
     )
+
+
+def places(url: str) -> frozenset[tuple[object, ...]]:
+    """Where the database of a valid URL is: two URLs lead to the same one where they have one of these in common.
+
+    They may do so also where they have not, as when a host has several names.
+    """
+    found = group(url)
+    if found is not None:
+        where = (found.kind, found.master, found.options.get("db", 0))
+        return frozenset((*where, _host_name(host), port) for host, port in found.hosts)
+    parts = urlsplit(url)
+    database = dict(parse_qsl(parts.query)).get("db", "")
+    if parts.scheme == "unix":
+        return frozenset({(os.path.realpath(unquote(parts.path)), int(database or 0))})
+    number = int(database or parts.path.strip("/") or 0)
+    return frozenset({(_host_name(parts.hostname or ""), parts.port or _PORTS["server"], number)})
 
 
 def redacted(url: str) -> str:
@@ -140,6 +160,15 @@ def _host(text: str, default_port: int) -> tuple[str, int]:
     if match is None or not 1 <= port <= 65535:
         raise ValueError(VALID)
     return match["host"].strip("[]"), port
+
+
+def _host_name(host: str) -> str:
+    """A host as it is called whichever way it is written; this one has one name."""
+    try:
+        name = str(ipaddress.ip_address(host))
+    except ValueError:
+        name = host.lower().removesuffix(".")
+    return _THIS_HOST[0] if name in _THIS_HOST else name
 
 
 def _is_number(text: str) -> bool:

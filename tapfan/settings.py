@@ -4,30 +4,21 @@ import os
 import pwd
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
-from tapfan import values
+from tapfan import redis_urls, values
 from tapfan.overrides import FILE_VARIABLE, OverrideError, origin, override
-from tapfan.sections import ControlSettings, Duration, Layout, ListenerSettings, RouterSettings, Section, WriterSettings
+from tapfan.reach import Reach, RouterEndpoint, in_folder
+from tapfan.sections import Duration, Layout, ListenerSettings, WriterSettings
 
 DEFAULT_FILE = Path("tapfan.toml")
 MAX_WRITERS = 1_000
 _MAX_SOCKET_PATH = 107  # bytes, of sockaddr_un
-
-EndpointName = Literal["records", "shares", "control", "events"]
-ENDPOINTS: tuple[EndpointName, ...] = get_args(EndpointName)
+_REACH_VARIABLES = ("TAPFAN_RUN_DIR", "TAPFAN_ROUTER__KEY")
+_CONTROL_VARIABLES = "TAPFAN_CONTROL__"
 
 
 class SettingsError(Exception):
@@ -42,45 +33,19 @@ def _user(value: Any) -> str:
         raise ValueError("must be the name of a user of this host; `useradd --system NAME` makes one") from error
 
 
-class Settings(Section):
+class Settings(Reach):
     """The whole configuration, as `load` gives it: paths are absolute, durations are seconds."""
 
     ttl: Annotated[Duration, Field(ge=1, le=values.MAX_TTL_S)] = 300.0
     layout: Layout = "record"
-    run_dir: Annotated[Path, BeforeValidator(values.folder)] = Path("run")
     user: Annotated[str, BeforeValidator(_user)] | None = None
     listener: ListenerSettings = ListenerSettings()
-    router: RouterSettings = RouterSettings()
-    control: ControlSettings = ControlSettings()
-    writers: Annotated[tuple[WriterSettings, ...], Field(max_length=MAX_WRITERS)]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _may_have_no_writers(cls, content: Any) -> Any:
-        """Where only a listener or the command runs, and the router elsewhere, there are none."""
-        if isinstance(content, dict) and "writers" not in content and _router_is_elsewhere(content):
-            return content | {"writers": ()}
-        return content
-
-    @field_validator("writers")
-    @classmethod
-    def _has_writers(cls, writers: tuple[WriterSettings, ...], info: ValidationInfo) -> tuple[WriterSettings, ...]:
-        sections = ("listener", "router", "control")
-        content = {name: dict(info.data[name]) for name in sections if name in info.data}
-        if not writers and not _router_is_elsewhere(content):
-            raise ValueError("must have at least one")
-        return writers
-
-    @model_validator(mode="after")
-    def _keys_fit(self) -> Self:
-        for endpoint in self._endpoints:
-            endpoint.check(self.router.key is not None)
-        if len({writer.key is None for writer in self.writers}) > 1:
-            raise ValueError("writers: all of them have a key, as the router is on another host, or none")
-        return self
+    writers: Annotated[tuple[WriterSettings, ...], Field(max_length=MAX_WRITERS)] = ()
 
     @model_validator(mode="after")
     def _writers_fit(self) -> Self:
+        if len({writer.key is None for writer in self.writers}) > 1:
+            raise ValueError("writers: all of them have a key, as the router is on another host, or none")
         names = [writer.name for writer in self.writers]
         if len(set(names)) < len(names):
             raise ValueError(f"writers: the names {', '.join(names)} must differ")
@@ -100,103 +65,42 @@ class Settings(Section):
         """How that writer's Redis holds the records."""
         return writer.layout or self.layout
 
+    @property
+    def shared_databases(self) -> list[tuple[WriterSettings, WriterSettings]]:
+        """Pairs of writers with one Redis database, as far as their URLs tell; of each, the first one with it first."""
+        first: dict[tuple[object, ...], WriterSettings] = {}
+        shared = {}
+        for writer in self.writers:
+            for place in redis_urls.places(writer.redis):
+                earlier = first.setdefault(place, writer)
+                if earlier is not writer:
+                    shared[writer.name] = (earlier, writer)
+        return list(shared.values())
+
     def relative_to(self, folder: Path) -> Self:
         """The same with absolute paths; relative ones begin in the folder."""
-        sections = {name: _in(folder, getattr(self, name), "key") for name in ("listener", "router", "control")}
-        writers = tuple(_in(folder, writer, "password_file", "key") for writer in self.writers)
-        update = {"run_dir": (folder / self.run_dir).resolve(), "writers": writers}
-        return self.model_copy(update=update | sections)
-
-    def endpoint(self, name: EndpointName) -> str:
-        """The ZeroMQ endpoint by which the programs of this configuration reach one of the router's sockets."""
-        endpoint = self._endpoint(name)
-        return endpoint.given if endpoint.given and endpoint.is_keyed else self.bound(name)
-
-    def bound(self, name: EndpointName) -> str:
-        """The ZeroMQ endpoint that the router has for programs of its host: never one that others get to."""
-        given = self._endpoint(name).given
-        return given if given and not self.served(name) else f"ipc://{self.run_dir}/{name}.ipc"
-
-    def served(self, name: EndpointName) -> str | None:
-        """The ZeroMQ endpoint that the router has besides, encrypted, for whom its allowlist has."""
-        given = self._endpoint(name).given
-        return given if given and self.router.key and given.startswith("tcp://") else None
+        writers = tuple(in_folder(folder, writer, "password_file", "key") for writer in self.writers)
+        listener = in_folder(folder, self.listener, "key")
+        return super().relative_to(folder).model_copy(update={"listener": listener, "writers": writers})
 
     @property
     def router_is_elsewhere(self) -> bool:
         """Whether this is of a host whose programs have keys to reach a router on another one with."""
-        return self.router.key is None and any(endpoint.is_keyed for endpoint in self._endpoints)
-
-    def is_keyed(self, name: EndpointName) -> bool:
-        """Whether the programs of this configuration have a key for that endpoint, and so reach it encrypted."""
-        return self._endpoint(name).is_keyed
-
-    def _endpoint(self, name: EndpointName) -> "_RouterEndpoint":
-        return next(endpoint for endpoint in self._endpoints if endpoint.name == name)
+        return self.router.key is None and any(endpoint.is_keyed for endpoint in self.endpoints)
 
     @property
-    def _endpoints(self) -> tuple["_RouterEndpoint", ...]:
-        router, control = self.router, self.control
-        writers_key = any(writer.key for writer in self.writers)
+    def endpoints(self) -> tuple[RouterEndpoint, ...]:
+        """All of the router's."""
+        router, has_listener_key = self.router, self.listener.key is not None
+        has_writers_key = any(writer.key for writer in self.writers)
         return (
-            _RouterEndpoint("records", "router.records", router.records, "listener.key", self.listener.key is not None),
-            _RouterEndpoint("shares", "router.shares", router.shares, "writers.key", writers_key),
-            _RouterEndpoint("control", "control.endpoint", control.endpoint, "control.key", control.key is not None),
-            _RouterEndpoint("events", "control.events", control.events, "control.key", control.key is not None),
+            RouterEndpoint("records", "router.records", router.records, "listener.key", has_listener_key),
+            RouterEndpoint("shares", "router.shares", router.shares, "writers.key", has_writers_key),
+            *super().endpoints,
         )
 
 
-@dataclass(frozen=True)
-class _RouterEndpoint:
-    """One of the router's endpoints, by which setting it is given, and whether who uses it here has a key for it."""
-
-    name: EndpointName
-    setting: str
-    given: str | None
-    key_setting: str
-    is_keyed: bool
-
-    def check(self, router_has_key: bool) -> None:
-        """See that nothing goes to or comes from other hosts without encryption. Raises ValueError."""
-        is_tcp = self.given is not None and self.given.startswith("tcp://")
-        if self.is_keyed and not is_tcp and self.name != "events":
-            raise ValueError(
-                f"{self.key_setting}: is for a router that is reached over TCP; "
-                f'set {self.setting} to where that is, such as "tcp://router.example:7201"'
-            )
-        if self.given is None or not is_tcp:
-            return
-        shown = f"{self.setting} = {self.given!r}"
-        if not values.is_local(self.given) and not router_has_key and not self.is_keyed:
-            raise ValueError(
-                f"{shown}: with other hosts there is encryption: set {self.key_setting}, or where the router runs "
-                "router.key; `tapfan keys make` makes keys"
-            )
-        if router_has_key and values.is_host_name(self.given):
-            raise ValueError(f"{shown}: where the router runs, must be an IP address of this host, or tcp://*:port")
-        if self.is_keyed and values.is_every_address(self.given):
-            raise ValueError(
-                f"{shown}: with {self.key_setting} must be the host to connect to; "
-                "on the router's own host no program but the router needs a key"
-            )
-
-
-def _router_is_elsewhere(content: Mapping[str, Any]) -> bool:
-    """Whether a configuration has keys to reach a router with, and no router's."""
-
-    def has_key(section: str) -> bool:
-        table = content.get(section)
-        return isinstance(table, Mapping) and table.get("key") is not None
-
-    return not has_key("router") and (has_key("listener") or has_key("control"))
-
-
-_S = TypeVar("_S", bound=Section)
-
-
-def _in(folder: Path, section: _S, *keys: str) -> _S:
-    """The section with the paths of those keys absolute."""
-    return section.model_copy(update={key: folder / path for key in keys if (path := getattr(section, key))})
+_R = TypeVar("_R", bound=Reach)
 
 
 def file_of(path: Path | None = None) -> Path:
@@ -207,16 +111,55 @@ def file_of(path: Path | None = None) -> Path:
 def load(path: Path | None = None) -> Settings:
     """Read and validate the configuration. Raises SettingsError with everything that is wrong with it."""
     file = file_of(path)
+    content = _content(file)
+    settings = _validated(Settings, file, content, os.environ)
+    # Where only a listener or the command runs, and the router elsewhere, there are none.
+    if not settings.writers and not settings.router_is_elsewhere:
+        problem = "writers = []: must have at least one" if "writers" in content else "writers: missing"
+        raise SettingsError(
+            f"{file}: {problem}; there may be none only where listener.key or control.key is for a router elsewhere"
+        )
+    return settings
+
+
+def load_reach(path: Path | None = None) -> tuple[Reach, list[str]]:
+    """Read what leads to the router, and the lines of what is wrong with the rest of the configuration.
+
+    That there are no writers is no such thing. Raises SettingsError for what is wrong with what leads there.
+    """
+    file = file_of(path)
+    content = _content(file)
     try:
-        content: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
+        return _validated(Settings, file, content, os.environ), []
+    except SettingsError as error:
+        problems = str(error).splitlines()
+    needed: dict[str, Any] = {key: content[key] for key in ("run_dir", "control") if key in content}
+    router = content.get("router")
+    if isinstance(router, dict) and "key" in router:
+        needed["router"] = {"key": router["key"]}
+    return _validated(Reach, file, needed, dict(filter(_is_of_reach, os.environ.items()))), problems
+
+
+def _is_of_reach(variable: tuple[str, str]) -> bool:
+    name = variable[0].upper()
+    return name in _REACH_VARIABLES or name.startswith(_CONTROL_VARIABLES)
+
+
+def _content(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         hint = f"name it with --config or {FILE_VARIABLE}"
         raise SettingsError(f"cannot read the configuration {file}: {error}; {hint}") from error
     except (ValueError, RecursionError) as error:  # not TOML, or beyond what Python reads of it
         raise SettingsError(f"{file}: not valid TOML: {error}") from error
+
+
+def _validated(model: type[_R], file: Path, content: dict[str, Any], environment: Mapping[str, str]) -> _R:
+    """The content of that file with what the environment puts in place of it. Raises SettingsError."""
     try:
-        overridden = override(content, os.environ)
-        settings = Settings.model_validate(content)
+        overridden = override(content, environment)
+        made = model.model_validate(content)
     except OverrideError as error:
         raise SettingsError(str(error)) from error
     except ValidationError as error:
@@ -224,17 +167,17 @@ def load(path: Path | None = None) -> Settings:
         problems = [item for item in error.errors() if item["type"] != "too_short" or not item["input"]]
         lines = (f"{origin(item['loc'], overridden) or file}: {_explain(dict(item))}" for item in problems)
         raise SettingsError("\n".join(lines)) from error
-    settings = settings.relative_to(file.resolve().parent)
-    _check_socket_paths(settings)
-    return settings
+    made = made.relative_to(file.resolve().parent)
+    _check_socket_paths(made)
+    return made
 
 
-def _check_socket_paths(settings: Settings) -> None:
-    for name in ENDPOINTS:
-        path = settings.bound(name).removeprefix("ipc://")
+def _check_socket_paths(reach: Reach) -> None:
+    for endpoint in reach.endpoints:
+        path = reach.bound(endpoint.name).removeprefix("ipc://")
         if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
             raise SettingsError(
-                f"run_dir = {str(settings.run_dir)!r}: the socket path {path} is longer than {_MAX_SOCKET_PATH} bytes; "
+                f"run_dir = {str(reach.run_dir)!r}: the socket path {path} is longer than {_MAX_SOCKET_PATH} bytes; "
                 "set a shorter run_dir"
             )
 

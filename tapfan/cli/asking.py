@@ -3,14 +3,14 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from tapfan.cli.invocation import OutputClosedError, fail, printable, settings_of, write
+from tapfan.cli.invocation import OutputClosedError, fail, printable, write
 from tapfan.control import ControlClient, ControlError, ControlTimeoutError
 from tapfan.program import EXIT_FAILED, EXIT_USAGE, CannotRunError
+from tapfan.reach import Reach
 
 EXIT_CONFLICT = 3
 EXIT_CODES = "Exit codes: 0 done, 1 no answer from the router, or it failed, 2 a bad argument, value or configuration."
@@ -32,11 +32,10 @@ Render = Callable[[dict[str, Any], Console], None]
 
 
 @contextmanager
-def asking(config: Path | None) -> Iterator[ControlClient]:
+def asking(reach: Reach) -> Iterator[ControlClient]:
     """A client of the router that is configured; what the router refuses, or its silence, ends the command."""
-    settings = settings_of(config)
     try:
-        with ControlClient.of(settings) as client:
+        with ControlClient.of(reach) as client:
             yield client
     except CannotRunError as error:
         fail(str(error), EXIT_USAGE)

@@ -66,6 +66,10 @@ def check(settings: Settings) -> dict[str, Any]:
         notes.append(f"user = {settings.user!r}: to be started by root or by that user")
     see_keys(settings, notes, problems)
     _see_disk(settings.run_dir, settings.listener.spool_bytes, notes)
+    warnings += [
+        f"{later.redacted}: is the database of the writers {first.name} and {later.name}; give each one of its own"
+        for first, later in settings.shared_databases
+    ]
     projections = _projections(settings)
     for writer in settings.writers:
         part = "its part" if settings.router_is_elsewhere else f"{writer.weight / total:.1%}"

@@ -10,6 +10,8 @@ from tapfan.cli import entries
 from tapfan.cli.invocation import printable
 from tapfan.cli.showing import percent, plain_table, print_whole, say, weight_text
 
+_MOST_UNDONE = 10  # changes that are told, of an undo of many
+
 
 def view(result: Mapping[str, Any], console: Console) -> None:
     """The weights and states in force, beside the weights of the configuration."""
@@ -29,8 +31,13 @@ def ttl(result: Mapping[str, Any], console: Console) -> None:
     console.print(told)
 
 
-def all_of_it(result: Mapping[str, Any], console: Console) -> None:
-    """What an undo may have changed: weights, states and the time to live."""
+def undo(result: Mapping[str, Any], console: Console) -> None:
+    """Whose changes were taken back, and all that an undo may have changed: weights, states and the time to live."""
+    undone = result["undone"]
+    for entry in undone[:_MOST_UNDONE]:
+        say(f"took back {entries.line(entry)}", console)
+    if len(undone) > _MOST_UNDONE:
+        say(f"and {len(undone) - _MOST_UNDONE} more: see `tapfan history`", console)
     ttl(result, console)
     view(result, console)
 

@@ -12,7 +12,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from tapfan.program import EXIT_FAILED, EXIT_USAGE
-from tapfan.settings import Settings, SettingsError, load
+from tapfan.reach import Reach
+from tapfan.settings import Settings, SettingsError, load, load_reach
 from tapfan.stopping import Stop
 
 Config = Annotated[Path | None, typer.Option(help="The configuration file (default: $TAPFAN_CONFIG, tapfan.toml).")]
@@ -59,6 +60,18 @@ def settings_of(config: Path | None) -> Settings:
         return load(config)
     except SettingsError as error:
         fail(str(error), EXIT_USAGE)
+
+
+def reach_of(config: Path | None) -> Reach:
+    """What leads to the router; ends the command when that is bad, and only warns of what else is bad."""
+    try:
+        reach, problems = load_reach(config)
+    except SettingsError as error:
+        fail(str(error), EXIT_USAGE)
+    if problems:
+        more = f" (and {len(problems) - 1} more: see `tapfan check`)" if len(problems) > 1 else ""
+        warn(printable(f"{problems[0]}{more}"))
+    return reach
 
 
 def fail(message: str, code: int) -> NoReturn:

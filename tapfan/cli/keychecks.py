@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from tapfan import allowlist, keys
 from tapfan.allowlist import AllowlistError
 from tapfan.keys import Key, KeyFileError
+from tapfan.reach import ENDPOINTS, EndpointName
 from tapfan.rundir import user_name
-from tapfan.settings import ENDPOINTS, EndpointName, Settings
+from tapfan.settings import Settings
 
 
 def see_keys(settings: Settings, notes: list[str], problems: list[str]) -> None:

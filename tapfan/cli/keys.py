@@ -129,7 +129,12 @@ def make(
 def allow(
     context: typer.Context,
     name: KeyName,
-    public: Annotated[str, typer.Argument(metavar="PUBLIC", parser=_public, help="The client's public key.")],
+    public: Annotated[
+        str,
+        typer.Argument(
+            metavar="PUBLIC", parser=_public, help="The client's public key; put -- before one that begins with -."
+        ),
+    ],
     role: Role,
     config: Config = None,
     as_json: Json = False,

@@ -15,7 +15,17 @@ import typer
 from tapfan.cli import change_options as options
 from tapfan.cli.asking import asking, exit_code, refusal
 from tapfan.cli.change_options import given, signed
-from tapfan.cli.invocation import Config, Json, OutputClosedError, fail, handling, printable, usage, write
+from tapfan.cli.invocation import (
+    Config,
+    Json,
+    OutputClosedError,
+    fail,
+    handling,
+    printable,
+    settings_of,
+    usage,
+    write,
+)
 from tapfan.control import ControlError
 from tapfan.membership import adding, configuration, files, programs, removing
 from tapfan.membership.passages import EditError
@@ -159,7 +169,7 @@ class _Place:
     @contextmanager
     def site(self, terms: dict[str, Any], if_version: int | None) -> Iterator[Site]:
         """All that is to know; ends the command when something of it is not to be reached."""
-        with asking(self.config) as client, ExitStack() as stack:
+        with asking(settings_of(self.config)) as client, ExitStack() as stack:
             supervised = self._supervised()
             if supervised is not None:
                 stack.enter_context(supervised.supervisor)

@@ -22,7 +22,7 @@ Port = Annotated[str | None, typer.Option(metavar="PORT", help="From or to this 
 Flags = Annotated[
     str | None, typer.Option(metavar="LETTERS", help="With all these TCP flags, of FSRPAUEC: SA is SYN and ACK.")
 ]
-Limit = Annotated[str | None, typer.Option(metavar="N", help="Only the first N, in time order.")]
+Limit = Annotated[str | None, typer.Option(metavar="N", help="Only the newest N, in time order.")]
 Form = Annotated[
     str | None,
     typer.Option(

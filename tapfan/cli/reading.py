@@ -67,15 +67,12 @@ def query(
         most = filters.count("--limit", limit)
         text = output.writer(_form(form))
     with ctrl_c_kills(), _reader(settings) as reader:
-        with suppress(OutputClosedError), closing(reader.batches(chosen.query(*bounds))) as stored:
-            shown = 0
+        with suppress(OutputClosedError), closing(reader.batches(chosen.query(*bounds), most)) as stored:
+            has_any = False
             for records in stored:
-                part = records if most is None else records[: most - shown]
-                write(text(part))
-                shown += len(part)
-                if shown == most:
-                    break
-            if not shown:
+                write(text(records))
+                has_any = True
+            if not has_any:
                 write(text(Records.empty()))
         _end(reader)
 

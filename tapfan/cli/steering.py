@@ -1,5 +1,6 @@
 """The commands that steer: `tapfan weights`, `drain`, `maint`, `ready`, `ttl`, `history` and `undo`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,8 +12,9 @@ from tapfan.cli.arguments import WeightChange, weight_vector, without_effect
 from tapfan.cli.asking import CHANGE_EXIT_CODES, EXIT_CODES, WAIT_EXIT_CODES, asking, change, show
 from tapfan.cli.change_options import given, signed
 from tapfan.cli.examples import epilog
-from tapfan.cli.invocation import Config, Json, usage
-from tapfan.control import ControlClient
+from tapfan.cli.invocation import Config, Json, reach_of, usage
+from tapfan.cli.undoing import taken_back
+from tapfan.control import ControlClient, ControlError, ControlTimeoutError
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -51,7 +53,7 @@ def weights(
             raise ValueError("nothing to change: give weights, such as a=30, or --cancel")
         if over:
             terms["over"] = options.over_seconds(over)
-    with asking(config) as client:
+    with asking(reach_of(config)) as client:
         if vector:
             _check_parts(client, vector)
             terms["weights"] = vector
@@ -114,7 +116,7 @@ def ready(
     as_json: Json = False,
 ) -> None:
     """Give writers records again, by their weights."""
-    with asking(config) as client:
+    with asking(reach_of(config)) as client:
         result = change(client, "state", states=dict.fromkeys(names, "ready"), **signed(given(by, reason, if_version)))
     show(result, as_json, control_tables.view)
 
@@ -137,7 +139,7 @@ def ttl(
     with usage():
         if duration is None and terms:
             raise ValueError("nothing to change: give a duration, such as 10m")
-    with asking(config) as client:
+    with asking(reach_of(config)) as client:
         result = client.request("ttl") if duration is None else change(client, "ttl", ttl=duration, **signed(terms))
     show(result, as_json, control_tables.ttl)
 
@@ -152,7 +154,7 @@ def history(
 
     Automatic changes, too; the newest first.
     """
-    with asking(config) as client:
+    with asking(reach_of(config)) as client:
         result = client.request("history", limit=limit)
     show(result, as_json, control_tables.history)
 
@@ -175,12 +177,14 @@ def undo(
 
     With VERSION, weights, states and the TTL become what they were then.
 
-    An undo is a change, too, with a version of its own: a second one takes it back.
+    It says whose changes these were. An undo is a change, too, with a version of its own: a second one takes it back.
     """
-    terms = given(by, reason, if_version, force=force) | ({} if version is None else {"version": version})
-    with asking(config) as client:
-        result = change(client, "undo", **signed(terms))
-    show(result, as_json, control_tables.all_of_it)
+    terms = signed(given(by, reason, if_version, force=force) | ({} if version is None else {"version": version}))
+    with asking(reach_of(config)) as client:
+        since = 0 if version is None else client.history(limit=1)["version"]
+        result = change(client, "undo", **terms)
+        undone = _taken_back(client, terms, since)
+    show(result | {"undone": undone}, as_json, control_tables.undo)
 
 
 def _leave(
@@ -198,11 +202,19 @@ def _leave(
         timeout_s = None if timeout is None else options.duration_seconds("--timeout", timeout)
         if timeout and not wait:
             raise ValueError("--timeout: goes with --wait")
-    with asking(config) as client:
+    with asking(reach_of(config)) as client:
         result = change(client, "state", states=dict.fromkeys(names, state), **signed(terms))
         show(result, as_json, control_tables.view)
         if wait:
             draining.wait(client, names, timeout_s)
+
+
+def _taken_back(client: ControlClient, asked: dict[str, Any], since: int) -> list[Mapping[str, Any]]:
+    """The entries of the changes that an undo took back; none where the router, which has made it, does not tell."""
+    try:
+        return taken_back(client.history()["entries"], asked, since)
+    except (ControlError, ControlTimeoutError):
+        return []
 
 
 def _check_parts(client: ControlClient, vector: dict[str, WeightChange]) -> None:

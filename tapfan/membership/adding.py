@@ -23,6 +23,7 @@ from tapfan.membership.site import (
 )
 from tapfan.membership.steps import Step
 from tapfan.sections import WriterSettings
+from tapfan.settings import Settings
 from tapfan.welcome import telling_line
 
 _UP_TIMEOUT_S = 15.0
@@ -55,6 +56,7 @@ def add(site: Site, section: Section) -> str | None:
             raise RefusedError(f"{site.config} has a writer {name} already, with other values than those")
         wanted = text if there else configuration.with_writer(text, section)
         settings = checked(site.config, wanted)
+        _check_database(settings, name)
         _check_secrecy(site.config, str(section["redis"]))
         steps = [] if there else [edit(site.config, text, wanted)]
         members = site.members()
@@ -73,6 +75,16 @@ def add(site: Site, section: Section) -> str | None:
         if site.members()[name]["state"] != "ready":
             site.tell(f"{name} gets no records, as it is not ready: `tapfan ready {name}` gives it its part")
         return start.trouble if start else None
+
+
+def _check_database(settings: Settings, name: str) -> None:
+    """See that no other writer stores where that one is to."""
+    for pair in settings.shared_databases:
+        others = [writer for writer in pair if writer.name != name]
+        if len(others) < len(pair):
+            (other,) = others
+            what = f"the writer {other.name} has that Redis database, {other.redacted}, already"
+            raise RefusedError(f"{what}: give {name} one of its own")
 
 
 def _check_secrecy(config: Path, url: str) -> None:

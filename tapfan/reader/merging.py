@@ -20,14 +20,22 @@ class Runs:
     """Takes structured rows in any order, and gives them back sorted; a context manager.
 
     `settle`: sorts rows by their key and makes those of one key to one. `key`: the columns of the rows' key, the
-    most significant first, in whose order `settle` sorts. `held`: how many rows are held in memory, about.
+    most significant first, in whose order `settle` sorts. `held`: how many rows are held in memory, about. `last`: how
+    many are wanted, of the end; None: all.
     Raises ReaderError where the disk does not take what is spilled.
     """
 
-    def __init__(self, settle: Callable[[Column], Column], key: Callable[[Column], list[Column]], held: int) -> None:
+    def __init__(
+        self,
+        settle: Callable[[Column], Column],
+        key: Callable[[Column], list[Column]],
+        held: int,
+        last: int | None = None,
+    ) -> None:
         self._settle = settle
         self._key = key
         self._held = held
+        self._last = last
         self._waiting: list[Column] = []
         self._count = 0
         self._file: IO[bytes] | None = None
@@ -53,15 +61,23 @@ class Runs:
                 self._waiting, self._count = [settled], len(settled)
 
     def merged(self) -> Iterator[Column]:
-        """All rows, sorted, each key once, in pieces that are not empty; nothing can be added after that."""
+        """The rows that are wanted, sorted, each key once, in pieces that are not empty; nothing can be added then."""
         if self._file is None:
             if self._count:
                 yield self._settled()
             return
         if self._count:
             self._spill(self._settled())
+        beyond = 0 if self._last is None else sum(map(len, self._merged_runs(self._file))) - self._last
+        for rows in self._merged_runs(self._file):
+            if beyond < len(rows):
+                yield rows[max(0, beyond) :]
+            beyond -= len(rows)
+
+    def _merged_runs(self, file: IO[bytes]) -> Iterator[Column]:
+        """All rows of the runs, sorted, each key once."""
         piece = max(_LEAST_PIECE, self._held // len(self._runs))
-        windows = [_Window(self._file, place, self._dtype, piece) for place in self._runs]
+        windows = [_Window(file, place, self._dtype, piece) for place in self._runs]
         while windows := [window for window in windows if window.fill()]:
             # Above the least of their ends, a window may lack rows that are in the file still.
             bound = min((self._last_key(window.rows) for window in windows if not window.is_last), default=None)
@@ -73,6 +89,8 @@ class Runs:
 
     def _settled(self) -> Column:
         rows = self._settle(np.concatenate(self._waiting))
+        if self._last is not None and self._last < len(rows):
+            rows = rows[len(rows) - self._last :].copy()
         self._waiting, self._count = [], 0
         return rows
 

@@ -80,9 +80,12 @@ class Reader:
         """
         return self._report.skipped
 
-    def batches(self, query: Query = _EVERYTHING) -> Generator[Records, None, None]:
-        """The records in the order of their capture times, at most 65,536 at a time; addresses have shape (n, 16)."""
-        with contextlib.closing(self._sorted(query)) as pieces:
+    def batches(self, query: Query = _EVERYTHING, newest: int | None = None) -> Generator[Records, None, None]:
+        """The records in the order of their capture times, at most 65,536 at a time; addresses have shape (n, 16).
+
+        `newest`: only so many of them, the last ones.
+        """
+        with contextlib.closing(self._sorted(query, newest)) as pieces:
             for found in pieces:
                 yield found.records
 
@@ -148,10 +151,10 @@ class Reader:
         with contextlib.closing(gathering):
             yield from gathering
 
-    def _sorted(self, query: Query) -> Generator[Found, None, None]:
-        """What the query wants, by time, each once, at most 65,536 at a time."""
+    def _sorted(self, query: Query, newest: int | None = None) -> Generator[Found, None, None]:
+        """What the query wants, or the newest of it, by time, each once, at most 65,536 at a time."""
         with (
-            Runs(ordering.settle, ordering.key, self._held) as runs,
+            Runs(ordering.settle, ordering.key, self._held, newest) as runs,
             contextlib.closing(self._found(query, True)) as pieces,
         ):
             for found in pieces:

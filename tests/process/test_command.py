@@ -5,9 +5,8 @@ import json
 import pytest
 
 from tapfan.program import EXIT_FAILED, EXIT_USAGE
-from tests.process.conftest import StartPrograms
+from tests.process.conftest import MakePrograms, StartPrograms
 from tests.process.running import Programs
-from tests.process.test_starting import MakePrograms
 from tests.process.traffic import connections
 
 
@@ -86,7 +85,7 @@ def test_without_a_router_it_says_so(programs: MakePrograms) -> None:
 
 def test_a_bad_configuration_is_named(programs: MakePrograms) -> None:
     made = programs(listener={"serve": "everything"})
-    for command in ("status", "weights", "check"):
+    for command, code in (("check", EXIT_USAGE), ("query", EXIT_USAGE), ("status", EXIT_FAILED)):
         failed = made.command(command)
-        assert failed.returncode == EXIT_USAGE
+        assert failed.returncode == code
         assert "listener.serve = 'everything': " in failed.stderr

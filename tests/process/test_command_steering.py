@@ -108,6 +108,8 @@ def test_the_history_says_who_changed_what_and_why_and_two_undos_are_none(steere
     _json(steered, "ttl", "10m", "--by", "ben", "--reason", "a [search]")
     undone = _json(steered, "undo", "--by", "anna")
     assert undone["ttl"] == 300
+    taken_back = undone["undone"]
+    assert [(each["by"], each["reason"]) for each in taken_back] == [("ben", "a [search]")]  # type: ignore[attr-defined]
     redone = _json(steered, "undo", "--by", "carl")
     assert redone["ttl"] == 600
     assert _told(steered, 5) == [
@@ -118,7 +120,18 @@ def test_the_history_says_who_changed_what_and_why_and_two_undos_are_none(steere
         "anna weights a 30 -> 70, b 70 -> 30: the new disk is in",
     ]
     first = int(str(redone["version"])) - 5
-    back = _json(steered, "undo", str(first))
+    shown = _tapfan(steered, "undo", str(first), "--by", "dora")
+    told = [line for line in shown.stdout.splitlines() if line.startswith("took back version")]
+    assert [line.partition(", by ")[2] for line in told] == [
+        "carl: undo ttl 5m -> 10m",
+        "anna: undo ttl 10m -> 5m",
+        "ben: ttl 5m -> 10m: a [search]",
+        "ben: state b ready -> drain",
+        "anna: weights a 30 -> 70, b 70 -> 30: the new disk is in",
+    ]
+    again = _json(steered, "undo", str(first))
+    assert (again["undone"], again["version"]) == ([], redone["version"] + 1)  # type: ignore[operator]
+    back = _json(steered, "weights")
     assert (back["weights"], back["states"]) == ({"a": 30, "b": 70, "c": 0}, dict.fromkeys("abc", "ready"))
     assert (back["ttl"], back["version"]) == (300, redone["version"] + 1)  # type: ignore[operator]
 
@@ -270,3 +283,31 @@ def test_a_drain_says_what_holds_it_up_and_outlives_the_router(start: StartProgr
         feeding.wait_acknowledged()
     assert sequences(programs, "a") == list(range(1000, 2000))
     assert sequences(programs, "b") == list(range(1000))
+
+
+def test_a_writer_that_is_being_added_by_hand_keeps_nobody_from_seeing_and_steering(steered: Programs) -> None:
+    sound = steered.config.read_text(encoding="utf-8")
+    steered.config.write_text(f'{sound}\n[[writers]]\nname = "d"\nredis = "redis://h"\n', encoding="utf-8")
+    try:
+        for typed in ("status", "weights a=31", "drain b --wait", "undo", "ttl", "history"):
+            done = _tapfan(steered, *typed.split())
+            problem, *rest = done.stderr.splitlines()
+            assert problem == f"tapfan: warning: {steered.config}: writers[3].weight: missing"
+            assert (done.exit_code, bool(done.stdout)) == (0, True)
+            assert all("waiting for b" in line for line in rest)
+        watch = [sys.executable, "-m", "tapfan.cli", "watch", "--config", str(steered.config)]
+        with subprocess.Popen(watch, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
+            try:
+                assert watching.stdout
+                assert watching.stderr
+                assert watching.stderr.readline() == f"{problem}\n"
+                assert watching.stdout.readline().startswith("tapfan ")
+                watching.send_signal(signal.SIGINT)
+                assert watching.wait(DEADLINE_S) == 0
+            finally:
+                watching.kill()
+        refused = _tapfan(steered, "check")
+        assert (refused.exit_code, refused.stdout) == (EXIT_USAGE, "")
+        assert refused.stderr == f"tapfan: {steered.config}: writers[3].weight: missing\n"
+    finally:
+        steered.config.write_text(sound, encoding="utf-8")

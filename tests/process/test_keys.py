@@ -20,7 +20,7 @@ import zmq
 from tapfan import keys, sockets
 from tapfan.control import ControlClient, ControlError, ControlTimeoutError
 from tapfan.keys import Key
-from tapfan.settings import EndpointName
+from tapfan.reach import EndpointName
 from tests.process.namespace import Namespace
 from tests.process.running import ROOT, wait_for
 from tests.process.two_hosts import TwoHosts, two_hosts

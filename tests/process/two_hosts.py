@@ -13,7 +13,7 @@ from tapfan import keys
 from tapfan.control import ControlClient
 from tapfan.keyring import Keyring
 from tapfan.keys import ClientRole, Key
-from tapfan.settings import ENDPOINTS, EndpointName
+from tapfan.reach import ENDPOINTS, EndpointName
 from tests.process.namespace import Namespace
 from tests.process.running import DEADLINE_S, ROOT, Programs, free_port, wait_for
 from tests.process.traffic import connections

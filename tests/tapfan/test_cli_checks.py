@@ -89,6 +89,16 @@ def test_each_process_is_named_with_what_it_does(configure: Configure) -> None:
     ]
 
 
+def test_two_writers_with_one_database_are_warned_of(configure: Configure) -> None:
+    port = _closed_port()
+    urls = [f"redis://127.0.0.1:{port}/1", f"redis://127.0.0.1:{port}/0", f"redis://localhost:{port}/1"]
+    writers = "".join(
+        f'[[writers]]\nname = "{name}"\nredis = "{url}"\nweight = 1\n' for name, url in zip("abc", urls, strict=True)
+    )
+    told = f"{urls[2]}: is the database of the writers a and c; give each one of its own"
+    assert _check(configure, writers=writers)["warnings"] == [told]
+
+
 @pytest.mark.parametrize(
     ("own", "told"), [(0, []), (65_534, []), (1000, ["user = 'nobody': to be started by root or by that user"])]
 )

@@ -50,10 +50,26 @@ def test_the_time_left_is_told_to_the_second_and_never_as_none(left: float, text
 def test_the_ttl_is_shown_beside_the_configured_one_and_an_undo_shows_all() -> None:
     told = view(ttl=600.0)
     assert _lines(control_tables.ttl, told) == ["records live 10m; configured: 5m"]
-    assert _lines(control_tables.all_of_it, told) == [
+    assert _lines(control_tables.undo, told | {"undone": []}) == [
         "records live 10m; configured: 5m",
         *_lines(control_tables.view, told),
     ]
+
+
+def test_an_undo_says_whose_changes_it_took_back_the_newest_first() -> None:
+    made = [
+        entry("state", ("b", "state", "ready", "drain"), version=3, by="ben", reason="\x1b[2J"),
+        entry("weights", ("a", "weight", 30.0, 70.0), version=2),
+    ]
+    first, second, third, *_ = _lines(control_tables.undo, view() | {"undone": made})
+    assert first.startswith("took back version 3, ")
+    assert first.endswith(", by ben: state b ready -> drain: \ufffd[2J")
+    assert second.startswith("took back version 2, ")
+    assert second.endswith(", by anna: weight a 30 -> 70")
+    assert third == "records live 5m; configured: 5m"
+    lines = _lines(control_tables.undo, view() | {"undone": made * 6})
+    assert sum(line.startswith("took back") for line in lines) == 10
+    assert lines[10] == "and 2 more: see `tapfan history`"
 
 
 def test_the_history_is_a_line_each_for_programs_and_folded_under_its_column_on_a_terminal() -> None:

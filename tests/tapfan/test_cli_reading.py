@@ -96,7 +96,7 @@ def test_the_help_names_the_exit_codes(command: str) -> None:
 
 
 def test_the_help_says_which_records_a_limit_leaves() -> None:
-    assert "Only the first N, in time order." in _tapfan("query", "--help").stdout
+    assert "Only the newest N, in time order." in _tapfan("query", "--help").stdout
 
 
 def test_what_a_redis_says_cannot_steer_the_terminal() -> None:

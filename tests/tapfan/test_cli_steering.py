@@ -18,8 +18,6 @@ from tests.tapfan.answering import Answer, answering
 from tests.tapfan.conftest import WRITERS, Configure
 from tests.tapfan.views import entry, view
 
-ENTRIES = {"version": 3, "entries": [entry("ttl", (None, "ttl", 300.0, 600.0), reason="a search")]}
-
 
 class Router:
     """Answers as a router would, and keeps what it was asked."""
@@ -28,13 +26,23 @@ class Router:
         self.config = config
         self.requests: list[dict[str, Any]] = []
         self.refusal: str | None = None
+        self.refused_command: str | None = None
+        self.undo: dict[str, Any] | None = None  # the entry that one makes
         self.view = view()
+        self.entries = [entry("ttl", (None, "ttl", 300.0, 600.0), reason="a search")]
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """The reply to any request."""
-        if self.refusal:
-            return {"ok": False, "error": {"code": self.refusal, "message": "no"}}
-        return {"ok": True, "result": ENTRIES if request["command"] == "history" else self.view}
+        if self.refusal or request["command"] == self.refused_command:
+            return {"ok": False, "error": {"code": self.refusal or "rate_limited", "message": "no"}}
+        if request["command"] == "undo" and self.undo:
+            self.entries = [self.undo, *self.entries]
+        return {"ok": True, "result": self.history if request["command"] == "history" else self.view}
+
+    @property
+    def history(self) -> dict[str, Any]:
+        """What is in the history."""
+        return {"version": self.entries[0]["version"], "entries": self.entries}
 
     def tapfan(self, *arguments: str) -> Result:
         """Run the command with this router."""
@@ -93,19 +101,79 @@ def alone(configure: Configure, tmp_path: Path) -> Path:
         ("ttl 10m --by x --if-version 2", {"command": "ttl", "ttl": "10m", "by": "x", "if_version": 2}),
         ("history", {"command": "history", "limit": 20}),
         ("history --limit 500", {"command": "history", "limit": 500}),
-        ("undo --by x", {"command": "undo", "by": "x"}),
-        (
-            "undo 3 --by x --force --reason y",
-            {"command": "undo", "version": 3, "by": "x", "force": True, "reason": "y"},
-        ),
     ],
 )
 def test_a_command_is_one_request(router: Router, typed: str, asked: dict[str, Any]) -> None:
     shown = router.tapfan(*typed.split())
     assert (shown.exit_code, shown.stderr, router.asked) == (0, "", [asked])
     as_json = router.tapfan(*typed.split(), "--json")
-    assert json.loads(as_json.stdout) == (ENTRIES if asked["command"] == "history" else view())
+    assert json.loads(as_json.stdout) == (router.history if asked["command"] == "history" else view())
     assert router.asked == [asked, asked]
+
+
+def test_an_undo_asks_for_the_history_that_tells_what_it_took_back(router: Router) -> None:
+    anna = entry("weights", ("a", "weight", 30.0, 50.0), version=3)
+    router.entries = [anna]
+    router.undo = entry("undo", version=4, by=login_name())
+    router.view = view(version=4)
+    asked: dict[str, Any] = {"command": "undo", "by": login_name()}
+    shown = router.tapfan("undo")
+    assert (shown.exit_code, shown.stderr, router.asked) == (0, "", [asked, {"command": "history"}])
+    assert re.match(r"took back version 3, .*, by anna: weight a 30 -> 50\nrecords live 5m", shown.stdout)
+    router.entries = [anna]
+    assert json.loads(router.tapfan("undo", "--json").stdout) == router.view | {"undone": [anna]}
+    router.requests.clear()
+    router.entries = [anna]
+    router.undo = entry("undo", version=4, by="x", reason="y")
+    shown = router.tapfan("undo", "2", *["--by", "x", "--force", "--reason", "y"])
+    asked = {"command": "undo", "version": 2, "by": "x", "force": True, "reason": "y"}
+    assert router.asked == [{"command": "history", "limit": 1}, asked, {"command": "history"}]
+    assert shown.stdout.startswith("took back version 3")
+
+
+def test_an_undo_that_changed_nothing_took_nothing_back(router: Router) -> None:
+    router.entries = [entry("undo", version=3, by="x"), entry("weights", ("a", "weight", 30.0, 50.0), version=2)]
+    router.view = view(version=3)
+    shown = router.tapfan("undo", "1", "--by", "x")
+    assert (shown.exit_code, "took back" in shown.stdout) == (0, False)
+
+
+def test_an_undo_is_done_though_the_history_is_refused(router: Router) -> None:
+    router.refused_command = "history"
+    shown = router.tapfan("undo")
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    assert shown.stdout.startswith("records live 5m")
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("weights", "version 2"),
+        ("weights a=1", "version 2"),
+        ("drain a", "version 2"),
+        ("ready a", "version 2"),
+        ("ttl", "records live 5m"),
+        ("history", "ttl 5m -> 10m: a search"),
+        ("undo", "version 2"),
+    ],
+)
+def test_a_writer_that_is_being_added_is_warned_of_and_in_the_way_of_nothing(
+    router: Router, typed: str, told: str
+) -> None:
+    config = router.config
+    half = config.read_text(encoding="utf-8") + '\n[[writers]]\nname = "c"\nredis = "redis://h"\nweigth = 5\n'
+    config.write_text(half, encoding="utf-8")
+    done = _tapfan(config, *typed.split())
+    assert done.stderr == f"tapfan: warning: {config}: writers[2].weight: missing (and 1 more: see `tapfan check`)\n"
+    assert (done.exit_code, told in done.stdout) == (0, True)
+
+
+@pytest.mark.parametrize("typed", ["check", "query", "top", "follow", "add d redis://h --weight 1", "remove a"])
+def test_what_needs_all_of_the_configuration_ends_with_2_where_a_part_is_bad(alone: Path, typed: str) -> None:
+    alone.write_text(f"{alone.read_text(encoding='utf-8')}\n[listener]\nlisten = 5\n", encoding="utf-8")
+    refused = _tapfan(alone, *typed.split())
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr == f"tapfan: {alone}: listener.listen = 5: must be a list\n"
 
 
 @pytest.mark.parametrize("typed", ["weights a=1", "weights --cancel", "drain a", "ready a", "ttl 1m", "undo"])

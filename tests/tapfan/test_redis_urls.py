@@ -1,5 +1,6 @@
 """The URLs of sentinels and of clusters: what they say, what is none, and that no password is shown."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tapfan.redis_connection import client, pool
-from tapfan.redis_urls import VALID, check, group, redacted
+from tapfan.redis_urls import VALID, check, group, places, redacted
 from tapfan.sections import WriterSettings
 
 _SECRET = "hunter2"
@@ -153,3 +154,39 @@ def test_a_cluster_has_no_pool_and_a_client_only_where_a_node_answers() -> None:
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1", "redis+sentinel://127.0.0.1:1/m", "unix:///none"])
 def test_a_client_of_one_server_connects_when_it_is_needed(url: str) -> None:
     client(WriterSettings(name="a", redis=url, weight=1), 1.0, 1.0).close()
+
+
+@pytest.mark.parametrize(
+    ("url", "other", "is_same"),
+    [
+        ("redis://h", "redis://h:6379/0", True),
+        ("redis://u:p@H./2", "rediss://h?db=2", True),
+        ("redis://h/1?db=2", "redis://h/2", True),  # as redis-py reads it
+        ("redis://localhost:1/0", "redis://127.0.0.1:1", True),
+        ("redis://[::1]:1/0", "redis://127.0.0.1:1", True),
+        ("redis://[2001:db8::1]", "redis://[2001:DB8:0::1]:6379/", True),
+        ("redis://h/0", "redis://h/1", False),
+        ("redis://h:1", "redis://h:2", False),
+        ("redis://h", "redis://i", False),
+        ("redis://127.0.0.1", "redis://127.0.0.2", False),
+        ("unix:///run/../run/r.sock", "unix://u:p@/run/r.sock?db=0", True),
+        ("unix:///run/r%65.sock", "unix:///run/re.sock", True),
+        ("unix:///run/r.sock?db=1", "unix:///run/r.sock", False),
+        ("unix:///run/r.sock", "redis://localhost", False),
+        ("redis+sentinel://h,i/m", "rediss+sentinel://I:26379,j/m/0", True),
+        ("redis+sentinel://h/m", "redis+sentinel://h/n", False),
+        ("redis+sentinel://h/m", "redis+sentinel://h/m/1", False),
+        ("redis+sentinel://h/m", "redis+sentinel://h:1/m", False),
+        ("redis+cluster://h:7000,i:7000", "redis+cluster://i:7000", True),
+        ("redis+cluster://h:7000", "redis+cluster://h:7001", False),
+    ],
+)
+def test_which_urls_lead_to_one_database(url: str, other: str, is_same: bool) -> None:
+    check(url)
+    check(other)
+    assert bool(places(url) & places(other)) is is_same
+
+
+def test_a_socket_is_one_whichever_link_leads_to_it(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert places(f"unix://{tmp_path}/link/r.sock") == places(f"unix://{tmp_path}/real/r.sock")

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tapfan.settings import ENDPOINTS, Settings, SettingsError, load
+from tapfan.reach import ENDPOINTS
+from tapfan.settings import Settings, SettingsError, load
 from tests.tapfan.conftest import WRITERS, Configure
 
 _FAR = "tcp://192.0.2.1:7201"
@@ -121,7 +122,8 @@ def test_loopback_may_be_encrypted(configure: Configure) -> None:
         ),
         ('[router]\nkey = "r.key"\n', "writers: missing"),
         (f'[router]\nkey = "r.key"\nrecords = "{_FAR}"\n[listener]\nkey = "e.key"\n', "writers: missing"),
-        (f'writers = []\n[router]\nrecords = "{_FAR}"\n', "writers = []: must have at least one"),
+        ('writers = []\n[router]\nkey = "r.key"\n', "writers = []: must have at least one"),
+        (f'writers = []\n[router]\nrecords = "{_FAR}"\n', "router.records = 'tcp://192.0.2.1:7201': with other hosts"),
     ],
 )
 def test_what_would_be_in_the_clear_or_useless_is_an_error_that_names_what_to_set(

@@ -10,7 +10,7 @@ import typer
 
 from tapfan.cli.change_options import By, login_name
 from tapfan.cli.consoles import PERIOD_S, console, has_keyboard, has_screen, write_block
-from tapfan.cli.invocation import Config, OutputClosedError, fail, settings_of
+from tapfan.cli.invocation import Config, OutputClosedError, fail, reach_of
 from tapfan.cli.watch import layout, signals
 from tapfan.cli.watch.asker import Asker
 from tapfan.cli.watch.events import Events
@@ -37,11 +37,11 @@ def watch(read_only: ReadOnly = False, by: By = None, config: Config = None) -> 
 
     Without a terminal, or with TERM=dumb, it prints all of it every 2 s.
     """
-    settings = settings_of(config)
+    reach = reach_of(config)
     try:
-        key = of_control(settings)
-        events = Events(settings.endpoint("events"), key)
-        client = ControlClient.of(settings)
+        key = of_control(reach)
+        events = Events(reach.endpoint("events"), key)
+        client = ControlClient.of(reach)
     except CannotRunError as error:
         fail(str(error), EXIT_USAGE)
     picture = Picture(ascii_only=not (has_utf8(os.environ) and _is_utf8(sys.stdout.encoding)))

@@ -118,6 +118,23 @@ def test_what_is_not_valid_is_refused_before_anything_is_done(
     assert (router.config.read_text(), router.changes, len(list(router.config.parent.iterdir()))) == (before, [], 2)
 
 
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:7102/0", "rediss://u@LOCALHOST:7102?db=0"])
+def test_a_database_of_another_writer_is_refused_before_anything_is_done(router: Router, url: str) -> None:
+    before = router.config.read_text()
+    refused = router.tapfan("add", "c", url, "--weight", "1")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    told = "tapfan: the writer b has that Redis database, redis://127.0.0.1:7102/0, already: give c one of its own\n"
+    assert refused.stderr == told
+    assert (router.config.read_text(), router.changes, len(list(router.config.parent.iterdir()))) == (before, [], 2)
+    assert router.tapfan("add", "c", "redis://127.0.0.1:7102/1", "--weight", "1").exit_code == 0
+
+
+def test_writers_that_share_a_database_already_keep_none_from_being_added(router: Router, url: str) -> None:
+    text = router.config.read_text()
+    router.config.write_text(text.replace("7102", "7101"))
+    assert router.tapfan("add", "c", url, "--weight", "1").exit_code == 0
+
+
 def test_a_password_in_the_url_is_kept_from_others_and_from_the_router(router: Router) -> None:
     url = f"redis://user:se%23cret@127.0.0.1:{free_port()}/0"
     before = router.config.read_text()

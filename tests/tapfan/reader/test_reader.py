@@ -196,6 +196,20 @@ def test_memory_is_bounded_by_what_is_held(server: Server, monkeypatch: pytest.M
     assert peak < 8_000_000 < count * 59
 
 
+@pytest.mark.parametrize("held", [50, 200, 10_000])
+def test_the_newest_ones_are_the_last_of_all_each_counted_once(servers: Servers, held: int) -> None:
+    a, b = servers(), servers()
+    start = now_ns()
+    batch = Made(start, 300).batch
+    put_block(a, batch[:200])
+    put_block(b, batch[100:])
+    put_records(b, batch[290:])
+    with Reader(settings(a, b), held=held) as reader:
+        for newest in (1, 20, 150, 300, 10**18):
+            assert rows(joined(reader.batches(newest=newest))) == rows(batch.records[max(0, 300 - newest) :])
+        assert rows(joined(reader.batches(Query(until_ns=start + 50_000), 5))) == rows(batch.records[45:50])
+
+
 def test_a_reader_can_be_left_early(server: Server) -> None:
     for first in range(0, 20_000, 2000):
         put_block(server, Made(now_ns(), 2000, first=first).batch)
