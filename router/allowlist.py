@@ -13,7 +13,7 @@ class Allowlist:
     def __init__(self, key: keys.Key, log: Logger) -> None:
         self._file = allowlist.beside(key.file)
         self._log = log
-        self._state = self._look()
+        self._state = self._seen = self._look()
         self._allowed: dict[str, Allowed] = {}
         try:
             self._allowed = allowlist.read(self._file)
@@ -28,9 +28,13 @@ class Allowlist:
         return self._allowed.get(public)
 
     def refresh(self) -> list[Allowed]:
-        """Read the file if it changed; gives those that are not allowed any more as they were."""
-        state = self._look()
-        if state == self._state:
+        """Read the file if it changed; gives those that are not allowed any more as they were.
+
+        It is read once it was the same twice: an editor may have emptied it, or removed it, a moment ago.
+        """
+        seen, state = self._seen, self._look()
+        self._seen = state
+        if state == self._state or state != seen:
             return []
         self._state = state
         try:

@@ -33,6 +33,14 @@ def _error(file: Path) -> str:
     return str(caught.value)
 
 
+def test_no_public_key_that_is_made_looks_like_an_option(tmp_path: Path) -> None:
+    drawn = iter([("-" + "0" * 39, "first"), ("-h" + "0" * 38, "second"), ("0" * 40, "third")])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keys, "_pair", lambda: next(drawn))
+        made = keys.made(tmp_path / "laptop.key", "laptop", "admin")
+    assert (made.public, made.secret.get_secret_value()) == ("0" * 40, "third")
+
+
 def test_a_key_is_read_as_it_was_made(tmp_path: Path) -> None:
     router = keys.made(tmp_path / "router.key", "router", "router")
     client = keys.made(tmp_path / "edge.key", "edge", "listener", router.public)

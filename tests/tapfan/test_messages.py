@@ -104,6 +104,8 @@ messages: st.SearchStrategy[Message] = st.one_of(
         WriterReport,
         name=names,
         redis=texts,
+        weight=_AMOUNTS,
+        rampup_s=_AMOUNTS,
         healthy=st.booleans(),
         reason=texts,
         round_trip_us=st.none() | counts,
