@@ -61,6 +61,11 @@ def a_gap(place: int, first: int, end: int, reason: Reason = "dropped_disk", str
     return Entry(place, stream, first, end, reason=reason)
 
 
+def put(window: Window, count: int) -> None:
+    """Put a batch of so many records into the window."""
+    window.put(an_entry(1, window.end, count))
+
+
 def piece(message: bytes) -> Piece:
     """What a message to the router is about."""
     content = unpack(message)

@@ -17,6 +17,7 @@ from tapfan.logs import Logger
 from tapfan.messages import PacketCounts
 from tapfan.sections import ListenerSettings
 from tapfan.skips import MALFORMED, Skipped
+from tests.cpus import one_cpu
 from tests.listener import bpf, frames, mixture
 from tests.listener.frames import Frame, Record, ethernet, ipv4, ipv6, tcp
 from tests.listener.mixture import Drawn
@@ -51,8 +52,8 @@ def capturing(log: Logger) -> Iterator[Capturing]:
 
 
 def _send(made: list[Frame]) -> None:
-    """Put the frames on the loopback interface."""
-    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
+    """Put the frames on the loopback interface, on which they come in in this order."""
+    with one_cpu(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
         sender.bind(("lo", 0))
         for frame in made:
             sender.send(frame.data)

@@ -11,11 +11,12 @@ import pytest
 from tests.process.namespace import Namespace, namespace
 from tests.process.running import Programs
 
+MakePrograms = Callable[..., Programs]
 StartPrograms = Callable[..., Programs]
 
 
 @pytest.fixture
-def programs(tmp_path: Path) -> Iterator[Callable[..., Programs]]:
+def programs(tmp_path: Path) -> Iterator[MakePrograms]:
     """Makes programs with the given options (of `Programs`), not yet started, and ends them after the test."""
     made: list[Programs] = []
 
@@ -40,7 +41,7 @@ def space() -> Iterator[Namespace]:
 
 
 @pytest.fixture
-def start(programs: Callable[..., Programs]) -> StartPrograms:
+def start(programs: MakePrograms) -> StartPrograms:
     """Starts all programs with the given options (of `Programs`), and waits until they are ready."""
 
     def start_programs(**options: Any) -> Programs:

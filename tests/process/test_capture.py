@@ -8,6 +8,7 @@ import time
 import pytest
 
 from tapfan.program import EXIT_FAILED
+from tests.cpus import one_cpu
 from tests.process.conftest import StartPrograms
 from tests.process.namespace import Namespace, namespace
 from tests.process.running import DEADLINE_S, Programs, wait_for
@@ -29,7 +30,7 @@ def test_every_segment_of_a_connection_is_captured_once(
     programs = _started(start, space)
     address = space.address6 if family == socket.AF_INET6 else space.address
     before_ns = time.time_ns()
-    with socket.create_connection((address, _PORT), timeout=20) as client:
+    with one_cpu(), socket.create_connection((address, _PORT), timeout=20) as client:
         client.sendall(b"x" * 300_000)
         wait_for(lambda: unacknowledged(client) == 0, "the other end has all bytes")
         sent = segments_out(client)

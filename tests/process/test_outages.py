@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.conftest import StartPrograms
+from tests.process.conftest import MakePrograms, StartPrograms
 from tests.process.running import Programs, wait_for
 from tests.process.settling import assert_nothing_lost, share_of, wait_for_more
 from tests.process.stored import identities
-from tests.process.test_starting import MakePrograms
 from tests.process.traffic import Load, connections
 
 _SMALL_WINDOW = {"window_bytes": 2**16, "linger": "20ms"}  # 16 batches: more than that goes to the spool

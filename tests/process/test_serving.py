@@ -10,10 +10,9 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from tests.process.conftest import StartPrograms
+from tests.process.conftest import MakePrograms, StartPrograms
 from tests.process.running import Programs, wait_for
 from tests.process.stored import stored
-from tests.process.test_starting import MakePrograms
 from tests.process.traffic import connections
 
 _DATA = bytes(range(256)) * 4096  # 1 MiB

@@ -3,15 +3,12 @@
 import os
 import shutil
 import socket
-from collections.abc import Callable
 
 import pytest
 
 from tapfan.program import EXIT_FAILED, EXIT_USAGE
-from tests.process.conftest import StartPrograms
-from tests.process.running import Programs, wait_for
-
-MakePrograms = Callable[..., Programs]
+from tests.process.conftest import MakePrograms, StartPrograms
+from tests.process.running import wait_for
 
 
 @pytest.mark.parametrize("name", ["redis-a", "router", "writer-a", "listener"])

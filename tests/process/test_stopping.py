@@ -3,11 +3,10 @@
 import signal
 import threading
 
-from tests.process.conftest import StartPrograms
+from tests.process.conftest import MakePrograms, StartPrograms
 from tests.process.feeder import feeder, records
 from tests.process.running import wait_for
 from tests.process.stored import sequences, stored
-from tests.process.test_starting import MakePrograms
 from tests.process.traffic import connections
 
 

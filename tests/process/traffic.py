@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Self
 
+from tests.cpus import one_cpu
+
 _SEGMENTS_OUT_AT = 136  # of struct tcp_info, linux/tcp.h
 _PAUSE_S = 0.005
 _DEADLINE_S = 20.0
@@ -90,8 +92,8 @@ def unacknowledged(client: socket.socket) -> int:
 
 
 def inject(interface: str, content: Sequence[bytes]) -> int:
-    """Send frames as they are on an interface; gives how many."""
-    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as raw:
+    """Send frames as they are on an interface, which come in in this order; gives how many."""
+    with one_cpu(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as raw:
         raw.bind((interface, 0))
         for frame in content:
             raw.send(frame)

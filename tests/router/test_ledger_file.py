@@ -12,17 +12,12 @@ from router.house import House
 from router.ledger import LedgerFile
 from router.status import status
 from tapfan.messages import Gap
+from tests.router.damage import FOREIGN, set_aside
 from tests.router.housing import TTL_MS, a_house, a_listener_report, ledger_of, stored
 from tests.router.sharing import STREAM, a_batch, shares_in
 
 _LATER, _LEFTOVER = "local.00000002", "local.0000000a"
 _LONG_S = 100.0
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where the ledger is kept."""
-    return tmp_path / "ledger.json"
 
 
 def _save(house: House, path: Path) -> None:
@@ -224,13 +219,7 @@ def _valid(**changes: Any) -> bytes:
 @pytest.mark.parametrize(
     "content",
     [
-        b"",
-        b"\0" * 4096,
-        b"{",
-        b"\xff\xfe",
-        b"[]",
-        b"null",
-        b'{"name": "of something else"}',
+        *FOREIGN,
         _valid(version=2),
         _valid(another=1),
         _valid(streams=[{}]),
@@ -240,14 +229,8 @@ def _valid(**changes: Any) -> bytes:
     ],
 )
 def test_a_file_that_is_damaged_or_foreign_is_set_aside_and_counting_begins_at_zero(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
-    earlier, aside = path.with_suffix(".damaged"), path.with_suffix(".damaged.1")
-    earlier.write_text("an earlier one")
-    with capture_logs() as lines:
+    with set_aside(path, content, "ledger_damaged"):
         house = _restored(path)
-    (line,) = lines
-    assert (line["event"], line["log_level"], line["moved_to"]) == ("ledger_damaged", "error", str(aside))
-    assert (earlier.read_text(), aside.read_bytes(), path.exists()) == ("an earlier one", content, False)
     assert (house.listeners, house.earlier) == ({}, {})
     _assert_usable(house, path)
 

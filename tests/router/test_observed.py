@@ -20,19 +20,28 @@ _events = st.lists(
 )
 
 
+def _after(
+    start_s: float, events: list[tuple[float, str, int]]
+) -> tuple[Observed, list[tuple[float, str, int]], float]:
+    """Each event counted so long after the one before: the observed, the events with their times, the last time."""
+    observed = Observed()
+    times = list(accumulate((pause_s for pause_s, *_ in events), initial=start_s))
+    counted = [(at_s, writer, records) for at_s, (_, writer, records) in zip(times[1:], events, strict=True)]
+    for at_s, writer, records in counted:
+        observed.count(writer, records, at_s)
+    return observed, counted, times[-1]
+
+
 @given(st.floats(0, 1e6), _events, st.floats(0, 400))
 def test_the_shares_are_those_of_a_count_over_all_that_was_stored(
     start_s: float, events: list[tuple[float, str, int]], waited_s: float
 ) -> None:
-    observed = Observed()
-    times = list(accumulate((pause for pause, *_ in events), initial=start_s))[1:]
-    for now_s, (_, writer, records) in zip(times, events, strict=True):
-        observed.count(writer, records, now_s)
-    now_s = (times or [start_s])[-1] + waited_s
+    observed, counted, last_s = _after(start_s, events)
+    now_s = last_s + waited_s
     shares = observed.shares("abc", now_s)
     for span, length_s in _SPANS_S.items():
         seen = dict.fromkeys("abc", 0)
-        for at_s, (_, writer, records) in zip(times, events, strict=True):
+        for at_s, writer, records in counted:
             if int(at_s) > int(now_s) - length_s:
                 seen[writer] += records
         total = sum(seen.values())
@@ -79,16 +88,13 @@ def test_it_keeps_five_minutes_and_no_more() -> None:
 def test_the_rate_is_of_the_last_ten_whole_seconds(
     start_s: float, events: list[tuple[float, str, int]], waited_s: float
 ) -> None:
-    observed = Observed()
-    times = list(accumulate((pause for pause, *_ in events), initial=start_s))[1:]
-    for now_s, (_, writer, records) in zip(times, events, strict=True):
-        observed.count(writer, records, now_s)
-    now_s = (times or [start_s])[-1] + waited_s
+    observed, counted, last_s = _after(start_s, events)
+    now_s = last_s + waited_s
     rates = observed.rates(now_s)
     for name in "abc":
         seen = sum(
             records
-            for at_s, (_, writer, records) in zip(times, events, strict=True)
+            for at_s, writer, records in counted
             if writer == name and int(now_s) - _RATE_S <= int(at_s) < int(now_s)
         )
         assert rates[name] == seen / _RATE_S

@@ -10,6 +10,7 @@ from tapfan.control import ControlError
 from tapfan.messages import PacketCounts, Projection
 from tests.router.housing import FALL, a_house, a_listener_report, a_writer_report, change, stored, with_a_stream
 from tests.router.sharing import STREAM, a_batch
+from tests.tapfan import views
 
 _ABSENT_AFTER_S = 3 * REPORT_PERIOD_S
 _LATER = "local.00000002"
@@ -123,16 +124,7 @@ def test_the_status_is_as_the_design_says() -> None:
         "version": 2,
         "ttl": 300.0,
         "ramp": None,
-        "changed": {
-            "version": 2,
-            "at": 0.0,
-            "kind": "weights",
-            "by": "somebody",
-            "key": None,
-            "reason": "less",
-            "over": None,
-            "changes": [{"writer": "a", "what": "weight", "before": 30, "after": 10}],
-        },
+        "changed": views.entry("weights", ("a", "weight", 30, 10), at=0.0, by="somebody", reason="less"),
         "rate": 99.0,
         "writers": {
             "a": {
@@ -229,17 +221,8 @@ def test_states_are_told_and_that_nothing_was_changed_yet() -> None:
 
 def test_the_view_after_a_change_is_all_that_is_in_force() -> None:
     house = a_house(a=30, b=70)
-    assert change(house, "weights", weights={"a": 0}) == {
-        "version": 2,
-        "ttl": 300,
-        "configured_ttl": 300,
-        "weights": {"a": 0, "b": 70},
-        "configured": {"a": 30, "b": 70},
-        "shares": {"a": 0, "b": 1},
-        "states": {"a": "ready", "b": "ready"},
-        "ramp": None,
-        "repeated": False,
-    }
+    told = change(house, "weights", weights={"a": 0})
+    assert told == views.view(weights={"a": 0, "b": 70}, shares={"a": 0, "b": 1})
     assert house.view(repeated=True)["repeated"] is True
 
 

@@ -1,0 +1,1 @@
+"""Tests of capture files that are read through the whole pipeline, by real processes."""
