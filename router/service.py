@@ -42,9 +42,10 @@ _REQUESTS_A_TURN = 16
 # than the shares in it, most of that in waking up who sends it, who takes it, and who takes the answer.
 _REST_S = 0.0005
 _LONGEST_REST_S = 0.02  # and no record waits for longer
-# Replies wait for a client that is slow, those of a turn and more, and then are dropped. A request of some megabytes
-# still gets the reply that says that it is too large.
-_CONTROL = sockets.Bounds(to_send=256, to_take=64, frame_bytes=MAX_MESSAGE_BYTES + 2**16)
+# Replies wait for a client that is slow, and then are dropped. One that reads gets all as long as half as many requests
+# are on their way: ZeroMQ hears of what was read when that is half of what there is room for. A request of some
+# megabytes still gets the reply that says that it is too large.
+_CONTROL = sockets.Bounds(to_send=1000, to_take=64, frame_bytes=MAX_MESSAGE_BYTES + 2**16)
 _EVENTS = sockets.Bounds(to_send=1000, to_take=64, frame_bytes=1024)
 
 

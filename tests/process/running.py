@@ -26,11 +26,11 @@ READING = "reading"  # the program that reads a capture file
 T = TypeVar("T")
 
 
-def wait_for(condition: Callable[[], T | None], what: str, deadline_s: float = DEADLINE_S) -> T:
-    """The condition's value as soon as it is true. Raises AssertionError at the deadline."""
+def wait_for(condition: Callable[[], T | None], what: str | Callable[[], str], deadline_s: float = DEADLINE_S) -> T:
+    """The condition's value as soon as it is true. Raises AssertionError at the deadline, with how things are then."""
     end = time.monotonic() + deadline_s
     while not (value := condition()):
-        assert time.monotonic() < end, f"not within {deadline_s:g} s: {what}"
+        assert time.monotonic() < end, f"not within {deadline_s:g} s: {what if isinstance(what, str) else what()}"
         time.sleep(_PAUSE_S)
     return value
 
@@ -277,7 +277,12 @@ class Programs:
             done = ledger["captured"] >= captured and ledger["in_flight"] == 0 and ledger["balanced"]
             return status if done else None
 
-        return wait_for(settled, f"{captured} records settled, but {self.status()['ledger']}", deadline_s)
+        def how_it_is() -> str:
+            status = self.status()
+            drops = {name: each["kernel_drops"] for name, each in status["listeners"].items()}
+            return f"{captured} records settled, but {status['ledger']}, kernel drops {drops}"
+
+        return wait_for(settled, how_it_is, deadline_s)
 
     def redis(self, name: str) -> redis.Redis:
         """A client of a writer's Redis."""
