@@ -97,7 +97,7 @@ class Lane:
         unknown = report.router != self._router
         lost = not unknown and report.mark >= self._trusted_mark and report.expected < report.sent
         if unknown or lost:
-            self._unsent = self._base if unknown else max(self._base, report.expected)
+            self._unsent = self._base if unknown else max(self._base, min(report.expected, self._end))
             self._trusted_mark = self._marks + 1
         self._marks += 1
         return Mark(router=self._router, number=self._marks, base=self._base, sent=self._unsent)
@@ -110,9 +110,10 @@ class Lane:
         start, stop = max(0, message.number - self._base), min(message.end - self._base, len(self._parts))
         if message.router != self._router or start >= stop:
             return Settled([], [], [])
-        counts, expired = self._records[start:stop], message.expired[self._base + start - message.number :]
+        before = self._base - message.number
+        counts, expired = self._records[start:stop], message.expired[before + start : before + stop]
         if expired and 0 in counts:
-            expired = [count and lost for count, lost in zip(counts, expired, strict=False)]
+            expired = [count and lost for count, lost in zip(counts, expired, strict=True)]
         records, lost = sum(counts), sum(expired)
         if any(map(gt, expired, counts)):
             raise WireError(f"more expired of a share than it had: {lost} of {records} in all")
@@ -128,6 +129,11 @@ class Lane:
         self.in_flight -= records
         self.stored += records - lost
         return Settled(batches, counts, expired)
+
+    @property
+    def _end(self) -> int:
+        """The number of the next share that comes in."""
+        return self._base + len(self._parts)
 
     def _first_kept(self, start: int) -> int:
         """The place, from `start` on, of the first share that is not stored; one past the last when there is none."""

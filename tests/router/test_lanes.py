@@ -248,6 +248,22 @@ def test_of_shares_that_are_said_to_be_stored_those_count_of_which_it_was_not_kn
     assert (lane.stored, lane.in_flight) == (20, 0)
 
 
+def test_what_is_said_of_shares_that_there_are_not_counts_for_nothing() -> None:
+    lane = _lane(4)
+    settled = lane.take_stored(_stored(_EPOCH, 0, 0, [1, 2**48, 2**48], shares=3))
+    assert settled[1:] == ([4], [1])
+    assert (lane.stored, lane.in_flight) == (3, 0)
+
+
+def test_a_writer_that_expects_more_than_there_is_gets_what_comes_next() -> None:
+    lane = _lane(1)
+    mark = lane.take_report(_new_writer())
+    _send_all(lane)
+    lane.take_report(a_writer_report(router=_EPOCH, expected=1000, mark=mark.number, sent=2000))
+    _add(lane, 1, 1)
+    assert _send_all(lane) == [1]
+
+
 def test_what_is_taken_away_is_given_as_it_was_in_order_and_its_numbers_do_not_come_again() -> None:
     lane, stream = Lane(_EPOCH), Stream.begun(0, {})
     batches = [stream.receive(2), stream.receive(5)]
@@ -284,7 +300,7 @@ def test_a_writer_whose_shares_were_taken_away_is_told_to_wait_for_none_of_them(
 
 @pytest.mark.parametrize(
     ("stored", "expired"),
-    [(8, []), (10, []), (9, [1, 0]), (0, []), (5, [0, 5]), (5, [4, 1]), (2**63 - 1, [2**63 - 1, 2**63 - 1])],
+    [(8, []), (10, []), (9, [1, 0]), (0, []), (5, [0, 5]), (5, [4, 1]), (2**48, [2**48, 2**48])],
 )
 def test_counts_that_are_not_those_of_the_shares_are_refused(stored: int, expired: list[int]) -> None:
     lane = _lane(4, 5)
