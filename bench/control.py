@@ -18,7 +18,7 @@ _WARM_S = 1.0
 _EACH_S = 3.0
 _CHANGES_A_SECOND = 1000
 _OFFERED_A_SECOND = 1100  # the last ones are waited for
-_MOST_WAITING = 200
+_MOST_WAITING = 128  # as docs/control.md says
 
 
 def control(space: Namespace) -> list[bool]:

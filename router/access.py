@@ -48,7 +48,7 @@ ROLES: Mapping[EndpointName, tuple[keys.ClientRole, ...]] = {
 _BOUNDS: Mapping[EndpointName, sockets.Bounds] = {
     "records": sockets.Bounds(),
     "shares": sockets.Bounds(frame_bytes=2**20),
-    "control": sockets.Bounds(to_send=400, to_take=64, frame_bytes=256 * 1024),
+    "control": sockets.Bounds(to_send=64, to_take=64, frame_bytes=256 * 1024),
     "events": sockets.Bounds(to_send=1000, to_take=64, frame_bytes=512),
 }
 

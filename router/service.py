@@ -45,7 +45,7 @@ _LONGEST_REST_S = 0.02  # and no record waits for longer
 # Replies wait for a client that is slow, and then are dropped. One that reads gets all as long as half as many requests
 # are on their way: ZeroMQ hears of what was read when that is half of what there is room for. A request of some
 # megabytes still gets the reply that says that it is too large.
-_CONTROL = sockets.Bounds(to_send=1000, to_take=64, frame_bytes=MAX_MESSAGE_BYTES + 2**16)
+_CONTROL = sockets.Bounds(to_send=256, to_take=64, frame_bytes=MAX_MESSAGE_BYTES + 2**16)
 _EVENTS = sockets.Bounds(to_send=1000, to_take=64, frame_bytes=1024)
 
 
@@ -98,7 +98,7 @@ class Router:
         self._access.open("shares", self._shares)
         self._access.open("control", self._control)
         self._access.open("events", self._subscribers)
-        self._events = Events(self._subscribers, lambda: self._status({}))
+        self._events = Events(self._subscribers, lambda: self._status({}), self._repeated)
         self._commits = Commits(self._house, control_file.save, self._repeated)
         self._joining = Joining(self._house, self._commits, self._repeated)
         self._poller = zmq.Poller()

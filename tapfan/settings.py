@@ -17,6 +17,10 @@ from tapfan.sections import Duration, Layout, ListenerSettings, WriterSettings
 DEFAULT_FILE = Path("tapfan.toml")
 MAX_WRITERS = 1_000
 _MAX_SOCKET_PATH = 107  # bytes, of sockaddr_un
+_NOT_OF_THAT_KIND = {
+    "tuple_type": "must be a list",
+    "model_type": "must be a table: [listener], [router], [control] once, and [[writers]] for each writer",
+}
 _REACH_VARIABLES = ("TAPFAN_RUN_DIR", "TAPFAN_ROUTER__KEY")
 _CONTROL_VARIABLES = "TAPFAN_CONTROL__"
 
@@ -109,7 +113,7 @@ def file_of(path: Path | None = None) -> Path:
 
 
 def load(path: Path | None = None) -> Settings:
-    """Read and validate the configuration. Raises SettingsError with everything that is wrong with it."""
+    """Read and validate the configuration. Raises SettingsError: with all that is wrong, or that there are no writers."""
     file = file_of(path)
     content = _content(file)
     settings = _validated(Settings, file, content, os.environ)
@@ -134,9 +138,9 @@ def load_reach(path: Path | None = None) -> tuple[Reach, list[str]]:
     except SettingsError as error:
         problems = str(error).splitlines()
     needed: dict[str, Any] = {key: content[key] for key in ("run_dir", "control") if key in content}
-    router = content.get("router")
-    if isinstance(router, dict) and "key" in router:
-        needed["router"] = {"key": router["key"]}
+    router = content.get("router", {})
+    is_table = isinstance(router, dict)
+    needed["router"] = {key: value for key, value in router.items() if key == "key"} if is_table else router
     return _validated(Reach, file, needed, dict(filter(_is_of_reach, os.environ.items()))), problems
 
 
@@ -190,8 +194,7 @@ def _explain(error: dict[str, Any]) -> str:
         return f"{key}: unknown key; see tapfan.toml for those that there are"
     if error["type"] == "missing":
         return f"{key}: missing"
-    if error["type"] == "tuple_type":
-        problem = "must be a list"
+    problem = _NOT_OF_THAT_KIND.get(error["type"], problem)
     if not key or isinstance(error["input"], dict | BaseModel):
         return f"{key}: {problem}" if key else problem
     value = "(hidden)" if "password" in key else _redact(key, error["input"])

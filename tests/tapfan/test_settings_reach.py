@@ -90,12 +90,13 @@ def test_where_the_key_of_a_client_is_missing_it_is_what_is_missed(configure: Co
 @pytest.mark.parametrize(
     ("bad", "problem"),
     [
+        (f'[[router]]\nkey = "r.key"\n{WRITERS}', "router = [{"),
         ("run_dir = 5\n", "run_dir = 5: must be the path of a folder"),
         ('[control]\nendpont = "x"\n', "control.endpont: unknown key"),
         ('[control]\ntimeout = "soon"\n', "control.timeout = 'soon': must be a duration"),
         ("[control]\nkey = 5\n", "control.key = 5: "),
         ("[router]\nkey = 5\n", "router.key = 5: "),
-        ("control = 5\n", "control = 5: "),
+        ("control = 5\n", "control = 5: must be a table"),
         (f'run_dir = "{"x" * 200}"\n', "set a shorter run_dir"),
         ("[control", "not valid TOML"),
     ],
