@@ -8,7 +8,8 @@ from listener.files.errors import CaptureFileError
 from listener.files.opening import open_capture
 from listener.replay import NAME, replay
 from listener.service import serve
-from tapfan.program import arguments, bad_usage
+from tapfan.arguments import arguments
+from tapfan.program import bad_usage
 from tapfan.running import run
 
 

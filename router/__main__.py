@@ -3,7 +3,7 @@
 import sys
 
 from router.service import serve
-from tapfan.program import arguments
+from tapfan.arguments import arguments
 from tapfan.running import run
 
 

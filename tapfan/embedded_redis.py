@@ -13,7 +13,8 @@ from typing import NoReturn
 from urllib.parse import urlsplit
 
 from tapfan import rights, rundir
-from tapfan.program import CannotRunError, arguments, bad_usage, cannot_run
+from tapfan.arguments import arguments
+from tapfan.program import CannotRunError, bad_usage, cannot_run
 from tapfan.sections import WriterSettings
 from tapfan.settings import SettingsError
 

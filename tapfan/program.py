@@ -1,12 +1,7 @@
-"""What starting a program has in common: its arguments, its configuration and its exit codes."""
+"""How a program ends that cannot start: what it says, and its exit code."""
 
-import argparse
 import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import NoReturn
-
-from tapfan.settings import Settings, SettingsError, load
 
 EXIT_FAILED = 1  # something that may be better at the next start: a port in use, a right missing
 EXIT_USAGE = 2  # the configuration or the arguments must be changed first
@@ -14,28 +9,6 @@ EXIT_USAGE = 2  # the configuration or the arguments must be changed first
 
 class CannotRunError(Exception):
     """Raised when a program cannot start or go on though its configuration is valid; its text says what to do."""
-
-
-def arguments(
-    program: str, description: str, options: Callable[[argparse.ArgumentParser], None] | None = None, **positional: str
-) -> tuple[Settings, argparse.Namespace]:
-    """Parse `--config`, the options and the positional arguments, and load the settings.
-
-    `options` adds some to the parser. Ends the process when something is bad.
-    """
-    parser = argparse.ArgumentParser(
-        prog=f"python -m {program}", description=description, epilog="exit codes: 0 stopped, 1 failed, 2 bad usage"
-    )
-    parser.add_argument("--config", type=Path, help="the configuration file (default: $TAPFAN_CONFIG, tapfan.toml)")
-    for name, meaning in positional.items():
-        parser.add_argument(name, help=meaning)
-    if options:
-        options(parser)
-    chosen = parser.parse_args()
-    try:
-        return load(chosen.config), chosen
-    except SettingsError as error:
-        bad_usage(program, error)
 
 
 def bad_usage(program: str, error: Exception) -> NoReturn:

@@ -113,7 +113,7 @@ def file_of(path: Path | None = None) -> Path:
 
 
 def load(path: Path | None = None) -> Settings:
-    """Read and validate the configuration. Raises SettingsError: with all that is wrong, or that there are no writers."""
+    """Read and validate the configuration. Raises SettingsError: all that is wrong, or that there are no writers."""
     file = file_of(path)
     content = _content(file)
     settings = _validated(Settings, file, content, os.environ)

@@ -6,9 +6,10 @@ import time
 from pathlib import Path
 
 from tapfan import durations
+from tapfan.arguments import arguments
 from tapfan.control import ControlClient, ControlTimeoutError
 from tapfan.embedded_redis import find_client
-from tapfan.program import EXIT_FAILED, arguments
+from tapfan.program import EXIT_FAILED
 from tapfan.settings import Settings
 
 _TIMEOUT_S = 20.0
@@ -56,7 +57,8 @@ tapfan runs: packets to {endpoint} are stored for {durations.text(settings.ttl)}
 {drain}  tapfan undo; tapfan history           # takes the last change back; who changed what
   tapfan ttl 10m                        # how long the records to come live
 {scan}
-Ctrl-C here stops everything, in order, with nothing lost.
+Ctrl-C here stops everything, in order; what was captured is stored before. Redis servers that were started here keep
+nothing on disk: with them goes what they have.
 """
 
 

@@ -3,7 +3,8 @@
 import sys
 from functools import partial
 
-from tapfan.program import arguments, bad_usage
+from tapfan.arguments import arguments
+from tapfan.program import bad_usage
 from tapfan.running import run
 from tapfan.settings import SettingsError
 from writers.service import serve

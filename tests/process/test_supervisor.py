@@ -179,6 +179,27 @@ def test_restarting_everything_at_once_under_load_loses_nothing(supervised: Supe
     assert ledger["stored"] == ledger["captured"] > 400
 
 
+def test_what_dies_while_the_configuration_is_half_edited_is_back_when_that_is_done(supervised: Supervised) -> None:
+    file = supervised.folder / "tapfan.toml"
+    good = file.read_text(encoding="utf-8")
+    file.write_text(f'{good}\n[[writers]]\nname = "c"\n', encoding="utf-8")
+    before = {name: supervised.pid(name) for name in ("listener", "writer-a")}
+    for pid in before.values():
+        os.kill(pid, signal.SIGKILL)
+    for name in before:
+        wait_for(partial(_says, supervised, name, "event=bad_configuration"), f"{name} says why it waits")
+    assert "writers[2]" in supervised.log("listener")
+    assert supervised.run("tapfan", "weights", "a=50", "b=50").count("warning") == 1, "steering goes on"
+    file.write_text(good, encoding="utf-8")
+    wait_for(lambda: all(supervised.log(name).count("event=ready") == 2 for name in before), "both are back")
+    wait_for(supervised.ready, "everything is ready")
+    assert all(supervised.log(name).count("event=bad_configuration") == 1 for name in before)
+
+
+def _says(supervised: Supervised, name: str, text: str) -> bool:
+    return text in supervised.log(name)
+
+
 def test_nobody_else_can_reach_the_run_directory(supervised: Supervised) -> None:
     run_dir = supervised.folder / "run"
     assert run_dir.stat().st_mode & 0o777 == 0o700

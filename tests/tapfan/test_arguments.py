@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tapfan.program import EXIT_USAGE, arguments
+from tapfan.arguments import arguments
+from tapfan.program import EXIT_USAGE
 from tapfan.settings import Settings
 from tests.tapfan.conftest import WRITERS, Configure
 
