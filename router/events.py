@@ -9,6 +9,7 @@ import zmq
 from router.history import Entry
 from tapfan import sockets
 from tapfan.control import CHANGE, SNAPSHOT, TOPICS
+from tapfan.logs import Repeated
 
 _PERIOD_S = 1.0
 _PAUSE_S = 0.05  # at least, between two snapshots, however fast it changes
@@ -23,9 +24,10 @@ class Events:
     `status`: what a snapshot holds. A subscriber that does not take what it gets misses some of it.
     """
 
-    def __init__(self, socket: sockets.Socket, status: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, socket: sockets.Socket, status: Callable[[], dict[str, Any]], repeated: Repeated) -> None:
         self._socket = socket
         self._status = status
+        self._repeated = repeated
         self._prefixes: set[bytes] = set()  # of topics, that somebody subscribed to
         self._strange: set[bytes] = set()  # those of no topic, as long as there is room for them
         self._strange_bytes = self._heard = 0
@@ -88,4 +90,9 @@ class Events:
         return any(topic.startswith(prefix) for prefix in self._prefixes)
 
     def _publish(self, topic: bytes, content: dict[str, Any]) -> None:
-        sockets.sent(self._socket, topic, msgpack.packb(content))
+        try:
+            packed = msgpack.packb(content)
+        except (TypeError, ValueError, OverflowError) as error:  # for want of a message, nobody's records are to stop
+            self._repeated.warn("not_published", topic=topic.decode(), problem=str(error))
+            return
+        sockets.sent(self._socket, topic, packed)

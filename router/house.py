@@ -11,7 +11,7 @@ from router.intent import Intent
 from router.lanes import KeptShare, Lane
 from router.listeners import Listener, Listeners
 from router.observed import Observed
-from router.remembered import Remembered, is_of_a_process
+from router.remembered import MAX_REMOVED, Remembered, is_of_a_process
 from router.steering import Steering
 from router.streams import OpenBatch, settle
 from router.weights import Weights
@@ -20,8 +20,6 @@ from tapfan.wire import PackedBatch, share_parts
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
-
-_MAX_FORMER = 1000  # removed writers that are remembered
 
 
 @dataclass
@@ -195,7 +193,12 @@ class House(Listeners):
         for name, address in remembered.processes.items():
             if name in self.writers:
                 self.writers[name].address = address
+        for name in remembered.away & self.writers.keys():
+            writer = self.writers[name]
+            writer.health = Health(self.rules.rise, self.rules.fall, up=False)
+            writer.noted = writer.condition
         self.steering.restore(remembered.rampups, clock_s)
+        self.steering.set_up(self._names_up())
 
     def remembered(self, intent: Intent) -> Remembered:
         """What the next router is to know, once that intent is in force."""
@@ -205,6 +208,7 @@ class House(Listeners):
             self.steering.rampups(intent),
             {name: address for name, address in known.items() if name in intent.members},
             {address: name for address, name in removed.items() if is_of_a_process(address)},
+            frozenset(name for name in known if name in intent.members and not self.writers[name].health.up),
         )
 
     def is_removed(self, address: bytes) -> bool:
@@ -307,8 +311,8 @@ class House(Listeners):
 
 
 def _remember(found: dict[_Key, _Value], key: _Key, value: _Value) -> None:
-    """Put it at the end, and forget what is beyond _MAX_FORMER."""
+    """Put it at the end, and forget what is beyond MAX_REMOVED."""
     found.pop(key, None)
     found[key] = value
-    while len(found) > _MAX_FORMER:
+    while len(found) > MAX_REMOVED:
         del found[next(iter(found))]

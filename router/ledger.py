@@ -12,11 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from router import files
 from router.house import House
-from router.listeners import Earlier, Listener
+from router.listeners import MAX_SUM, Earlier, Listener
 from router.streams import Stream
 from tapfan.logs import Logger, Repeated
 from tapfan.losses import Reason
 from tapfan.messages import Count, ListenerReport, Sequence
+
+_Sum = Annotated[int, Field(ge=0, le=MAX_SUM)]
 
 
 class _Model(BaseModel):
@@ -24,9 +26,9 @@ class _Model(BaseModel):
 
 
 class _Earlier(_Model):
-    stored: Count
-    lost: dict[Reason, Count]
-    kernel_drops: Count
+    stored: _Sum
+    lost: dict[Reason, _Sum]
+    kernel_drops: _Sum
 
 
 class _Stream(_Model):

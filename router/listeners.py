@@ -9,6 +9,7 @@ from tapfan.messages import Acknowledgement, Gap, ListenerReport
 
 REPORT_PERIOD_S = 0.5
 _MISSED_REPORTS = 3
+MAX_SUM = 2**53  # where sums of earlier streams stay: so those of all listeners have room in 64 bits
 
 
 @dataclass
@@ -62,6 +63,14 @@ class Earlier:
     lost: Losses = field(default_factory=Counter)
     kernel_drops: int = 0
 
+    def add(self, listener: Listener, loss: Reason) -> None:
+        """Add another stream; `loss`: why there is no more of what has not come in."""
+        self.stored = min(MAX_SUM, self.stored + listener.stream.stored)
+        self.lost.update(listener.stream.lost)
+        self.lost[loss] += listener.unsent
+        self.lost = Counter({reason: min(MAX_SUM, count) for reason, count in self.lost.items()})
+        self.kernel_drops = min(MAX_SUM, self.kernel_drops + listener.report.packets.kernel_drops)
+
 
 class Listeners:
     """All listeners, by their streams. Times are seconds of a monotonic clock, handed in."""
@@ -112,11 +121,7 @@ class Listeners:
         for key, listener in list(self.listeners.items()):
             settled = listener.stream.acknowledged == listener.stream.expected
             if settled and self.has_ended(listener) and listener.health(now_s) == "absent":
-                earlier = self.earlier[listener.report.name]
-                earlier.stored += listener.stream.stored
-                earlier.lost.update(listener.stream.lost)
-                earlier.lost[self.loss(listener)] += listener.unsent
-                earlier.kernel_drops += listener.report.packets.kernel_drops
+                self.earlier[listener.report.name].add(listener, self.loss(listener))
                 del self.listeners[key]
 
     def take_gap(self, gap: Gap) -> Listener | None:

@@ -1,9 +1,9 @@
 """What the router finds out by itself and the next one is to know: who is coming back, and whose process is which."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 
-MAX_REMOVED = 1000  # processes of removed writers; the oldest is forgotten
+MAX_REMOVED = 1000  # writers, and processes of theirs; the oldest is forgotten
 
 
 @dataclass(frozen=True)
@@ -13,6 +13,7 @@ class Remembered:
     rampups: Mapping[str, float] = field(default_factory=dict)  # when they began, since the epoch, by writer
     processes: Mapping[str, bytes] = field(default_factory=dict)  # of each writer, once it has reported
     removed: Mapping[bytes, str] = field(default_factory=dict)  # writers that are none any more, by their processes
+    away: Set[str] = frozenset()  # those of `processes` that are not up
 
 
 def is_of_a_process(address: bytes) -> bool:

@@ -93,12 +93,14 @@ class _Remembered(_Model):
     rampups: Annotated[dict[Name, Amount], Field(max_length=_MAX_MEMBERS)] = {}
     processes: Annotated[dict[Name, _Process], Field(max_length=_MAX_MEMBERS)] = {}
     removed: Annotated[dict[_Process, Name], Field(max_length=MAX_REMOVED)] = {}
+    away: Annotated[list[Name], Field(max_length=_MAX_MEMBERS)] = []
 
     def remembered(self) -> Remembered:
         return Remembered(
             self.rampups,
             {name: bytes.fromhex(process) for name, process in self.processes.items()},
             {bytes.fromhex(process): name for process, name in self.removed.items()},
+            frozenset(self.away),
         )
 
 
@@ -157,6 +159,7 @@ class ControlFile:
                 "rampups": remembered.rampups,
                 "processes": {name: process.hex() for name, process in remembered.processes.items()},
                 "removed": dict(removed[-MAX_REMOVED:]),
+                "away": sorted(remembered.away),
             },
         }
         head = json.dumps(told, separators=(",", ":"))
@@ -183,7 +186,7 @@ def _as_of(intent: Intent, saved: Intent, remembered: Remembered) -> Remembered:
             gone[process] = name
     anew = intent.members.keys() - saved.members.keys()
     removed = {process: name for process, name in remembered.removed.items() if name not in anew}
-    return Remembered(remembered.rampups, processes, removed | gone)
+    return Remembered(remembered.rampups, processes, removed | gone, remembered.away & processes.keys())
 
 
 def merged(saved: Intent, saved_ttl_ms: int, configured: Intent) -> tuple[Intent, tuple[Change, ...]]:
@@ -210,6 +213,7 @@ def merged(saved: Intent, saved_ttl_ms: int, configured: Intent) -> tuple[Intent
             members[name] = kept
         else:
             changes += [Change(name, "redis", kept.redis, None), Change(name, "weight", kept.weight, None)]
+            changes += [Change(name, "state", kept.state, None)] if kept.state != "ready" else []
     if not any(member.weight for member in members.values()):
         changes += [
             Change(name, "weight", 0.0, member.configured) for name, member in members.items() if member.configured

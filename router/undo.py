@@ -71,10 +71,14 @@ def _without(intent: Intent, entries: Iterable[Entry]) -> Intent:
     for entry in entries:
         moves = [change for change in entry.changes if change.what == "redis"]
         for change in moves:
-            if change.before is not None and came.get(change.writer) == change.before:
+            if change.after is None and came.get(change.writer) == change.before:
                 del came[change.writer]
+                before[change.writer, "state"] = "ready"  # which is not among the changes
         before |= {(change.writer, change.what): change.before for change in entry.changes if change.writer not in came}
-        came |= {change.writer: change.after for change in moves if change.before is None}
+        for change in moves:
+            if change.before is None and change.writer not in came:
+                came[change.writer] = change.after
+                before[change.writer, "state"] = None
     weights: dict[str, float] = {}
     members: dict[str, Member] = {}
     for name, member in intent.members.items():

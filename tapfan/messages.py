@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 import msgpack
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from tapfan.bounds import MAX_PARTS, MAX_SEQUENCE
+from tapfan.bounds import MAX_COUNT, MAX_NUMBER, MAX_PARTS, MAX_SEQUENCE
 from tapfan.losses import Reason
 from tapfan.names import Name, Stream
 from tapfan.skips import SkipReason
@@ -21,7 +21,8 @@ from tapfan.wire import WireError
 
 MAX_TEXT = 500
 Sequence = Annotated[int, Field(ge=0, le=MAX_SEQUENCE)]
-Count = Annotated[int, Field(ge=0, lt=2**63)]
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]  # of packets or records, which others are added to
+Whole = Annotated[int, Field(ge=0, lt=MAX_NUMBER)]  # a number of a message or a share, or an amount that stands alone
 Epoch = Annotated[str, Field(pattern="^[0-9a-f]{8}$")]
 Text = Annotated[str, Field(max_length=MAX_TEXT)]  # see `cut`
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -65,7 +66,7 @@ class ListenerReport(_Message):
     name: Name
     stream: Stream
     live: bool  # whether it still captures into this stream
-    number: Count  # of this report
+    number: Whole  # of this report
     base: Sequence  # the first record not yet acknowledged: where a router that is new begins
     sent: Sequence  # one past the last record sent
     lost: Lost  # of the records below base, those that are not stored
@@ -108,9 +109,9 @@ class Acknowledgement(_Message):
     acknowledged: Sequence  # every record below is stored or lost
     lost: Lost  # of those, since the stream's beginning
     expected: Sequence  # one past the last record received in order
-    report: Count  # the number and `sent` of the last report, echoed
+    report: Whole  # the number and `sent` of the last report, echoed
     sent: Sequence
-    ttl_ms: Count  # how long records live, from their capture on: what is older need not be sent
+    ttl_ms: Whole  # how long records live, from their capture on: what is older need not be sent
 
 
 class Projection(_Message):
@@ -118,8 +119,8 @@ class Projection(_Message):
 
     rate: Amount  # records/s, over the last minute
     bytes_a_record: Amount
-    needed: Count  # bytes: rate x TTL x bytes a record
-    available: Count | None  # bytes that Redis has for them; None when that is unlimited or not known
+    needed: Whole  # bytes: rate x TTL x bytes a record
+    available: Whole | None  # bytes that Redis has for them; None when that is unlimited or not known
 
 
 class WriterReport(_Message):
@@ -132,15 +133,15 @@ class WriterReport(_Message):
     rampup_s: Amount  # the same
     healthy: bool  # its Redis takes records
     reason: Text  # why not
-    round_trip_us: Count | None  # of the last check of Redis; None while there was none
-    used_memory: Count | None  # bytes; None where Redis does not tell
-    max_memory: Count | None  # bytes; 0: unlimited
+    round_trip_us: Whole | None  # of the last check of Redis; None while there was none
+    used_memory: Whole | None  # bytes; None where Redis does not tell
+    max_memory: Whole | None  # bytes; 0: unlimited
     projection: Projection | None = None  # None while it stores nothing
     warnings: list[Text] = Field(default_factory=list, max_length=MAX_WARNINGS)  # that its Redis may not keep records
     router: Epoch | None  # the router whose shares it counts; None before its first mark
-    expected: Count
-    mark: Count  # the number and `sent` of the last mark, echoed
-    sent: Count
+    expected: Whole
+    mark: Whole  # the number and `sent` of the last mark, echoed
+    sent: Whole
 
 
 class Mark(_Message):
@@ -148,9 +149,9 @@ class Mark(_Message):
 
     kind: Literal["mark"] = "mark"
     router: Epoch  # drawn at the router's start
-    number: Count  # of this mark
-    base: Count  # the oldest share kept for this writer: where a writer that is new begins
-    sent: Count  # the number after the last share sent to it
+    number: Whole  # of this mark
+    base: Whole  # the oldest share kept for this writer: where a writer that is new begins
+    sent: Whole  # the number after the last share sent to it
 
 
 class Stored(_Message):
@@ -162,7 +163,7 @@ class Stored(_Message):
     kind: Literal["stored"] = "stored"
     name: Name
     router: Epoch
-    number: Count  # of the first share
+    number: Whole  # of the first share
     shares: Annotated[int, Field(ge=1, le=MAX_PARTS)]
     stored: Count  # records of all of them
     expired: Annotated[list[Count], Field(max_length=MAX_PARTS)] = []  # records of each; empty: of none any

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import msgpack
 import pytest
+import structlog
 import zmq
+from structlog.testing import capture_logs
 
 from router.events import MAX_STRANGE_BYTES, Events
 from router.history import Entry
 from tapfan import sockets
 from tapfan.control import CHANGE, SNAPSHOT
+from tapfan.logs import Repeated
 from tests.process.running import wait_for
 
 _WAIT_MS = 10_000
@@ -25,11 +28,12 @@ class _Published:
         self.socket = sockets.bound(context, zmq.XPUB, endpoint)
         self.made = 0
         self.too_much: list[zmq.Frame] = []  # what was
-        self.events = Events(self.socket, self._status)
+        self.status: dict[str, int] = {}  # that there is besides
+        self.events = Events(self.socket, self._status, Repeated(structlog.get_logger()))
 
     def _status(self) -> dict[str, int]:
         self.made += 1
-        return {"made": self.made}
+        return {"made": self.made} | self.status
 
     def heard(self) -> None:
         """Take what a subscriber says that has just come or gone."""
@@ -105,6 +109,20 @@ def test_each_entry_comes_and_after_it_a_status_but_no_two_at_once(published: _P
         *((CHANGE, version) for version in range(1, 11)),
         (SNAPSHOT, 2),
     ]
+
+
+def test_a_status_that_cannot_be_sent_is_left_out_and_told(published: _Published, subscribe: Subscribe) -> None:
+    subscriber = subscribe(b"")
+    published.status["a number of more than 64 bits"] = 2**64
+    with capture_logs() as lines:
+        for second in range(3):
+            published.events.look(100.0 + second)
+    (line,) = lines
+    assert (line["event"], line["log_level"], line["topic"]) == ("not_published", "warning", "snapshot")
+    published.events.changed([_entry(7)])
+    published.status.clear()
+    published.events.look(103.0)
+    assert [_next(subscriber) for _ in range(2)] == [(CHANGE, 7), (SNAPSHOT, 4)]
 
 
 def test_who_wants_changes_only_gets_them_only(published: _Published, subscribe: Subscribe) -> None:

@@ -1,13 +1,16 @@
 """What writers say of themselves: who is there joins, what was edited there holds, and who is removed stays so."""
 
 import select
+import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from router import joining
 from router.commits import Commits
 from router.history import History
 from router.house import House
@@ -87,6 +90,28 @@ def test_of_two_processes_under_one_name_each_is_read_once(desk: _Desk) -> None:
         desk.report(b"c.1", weight=20.0)
         desk.report(b"c.2", weight=30.0)
     assert (desk.weights["c"], desk.kinds) == (30, ["join", "configuration"])
+
+
+def test_two_that_undo_each_other_do_not_push_out_what_operators_did(
+    desk: _Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each process that is started is read once: two hosts where it cannot run, and which start it again and again."""
+    desk.report(b"c.first", weight=20.0)
+    change(desk.house, "weights", weights={"a": 31})
+    with capture_logs() as lines:
+        for number in range(100):
+            desk.report(b"c.%d" % number, weight=20.0 + number % 2)
+    assert desk.kinds == ["join", "weights"] + ["configuration"] * 10
+    (line,) = lines
+    assert (line["event"], line["writer"]) == ("writer_not_taken", "c")
+    assert "10 times within a day" in line["problem"]
+    desk.report(b"d.1", "d", weight=5.0)
+    desk.report(b"d.2", "d", weight=6.0)
+    assert (desk.weights["d"], desk.weights["c"]) == (6, 20)
+    assert desk.report(b"c.99", weight=21.0), "it gets records all the same"
+    monkeypatch.setattr(joining, "time", SimpleNamespace(time=lambda: time.time() + 86_400.0))
+    desk.report(b"c.99", weight=21.0)
+    assert desk.weights["c"] == 21
 
 
 def test_what_the_routers_own_configuration_has_is_not_asked_of_the_writer(desk: _Desk) -> None:

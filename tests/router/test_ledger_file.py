@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from router.house import House
 from router.ledger import LedgerFile
 from router.status import status
+from tapfan.bounds import MAX_COUNT
 from tapfan.messages import Gap
 from tests.router.damage import FOREIGN, set_aside
 from tests.router.housing import TTL_MS, a_house, a_listener_report, ledger_of, stored
@@ -307,3 +308,14 @@ def test_it_is_written_when_something_has_changed_and_not_otherwise(path: Path) 
     house.take_listener_report(a_listener_report(_LATER, base=25, sent=25, captured=60, number=2), b"", _LONG_S)
     file.save(house)
     assert path.exists()
+
+
+def test_sums_of_ever_so_many_streams_are_saved_and_read(path: Path) -> None:
+    house = a_house()
+    for number in range(100):
+        report = a_listener_report(f"local.{number:08x}", captured=MAX_COUNT, kernel_drops=MAX_COUNT)
+        house.take_listener_report(report, b"", number * _LONG_S)
+        house.look(number * _LONG_S)
+    _save(house, path)
+    assert _counts(_restored(path)) == _counts(house)
+    assert house.earlier["local"].kernel_drops > 30 * MAX_COUNT

@@ -244,6 +244,59 @@ def test_a_writer_that_the_router_before_knew_is_back_and_not_new_when_it_is_lat
     assert _effective(house) == {"a": Fraction(30, 100), "b": 70}
 
 
+def _stay_away(house: House, *names: str) -> None:
+    """Let processes that the next router will know say that their Redis takes no records."""
+    for name in names * FALL:
+        house.take_writer_report(a_writer_report(name, healthy=False, router=ROUTER), name.encode())
+    assert not house.weights.effective.keys() & set(names)
+
+
+@pytest.mark.parametrize("restarts", [1, 2])
+@pytest.mark.parametrize("healthy", [True, False])
+def test_a_writer_that_was_away_when_the_router_ended_is_back_however_soon_it_comes(
+    restarts: int, healthy: bool
+) -> None:
+    """Whether it or its Redis comes back; meanwhile it gets nothing."""
+    house = _house(a=30, b=70)
+    _stay_away(house, "a")
+    for _ in range(restarts):
+        house = _after_a_restart(house, 1009.0)
+        assert _effective(house) == {"b": 70}
+    if not healthy:
+        house.take_writer_report(a_writer_report("a", False, router=ROUTER), b"a")
+        assert _effective(house) == {"b": 70}
+    bring_up(house, "a")
+    assert _effective(house) == {"a": Fraction(30, 100), "b": 70}
+    assert house.remembered(house.intent).away == set()
+    told = [(entry.changes[0].before, entry.changes[0].after) for entry in house.history if entry.kind == "health"]
+    assert told == [("absent", "up")] if healthy else [("absent", "down"), ("down", "up")]
+
+
+def test_where_all_were_away_the_first_who_is_back_waits_a_little_for_the_others() -> None:
+    house = _house(a=30, b=70)
+    _stay_away(house, "a", "b")
+    house = _after_a_restart(house, 1009.0, rampup_s=0.0)
+    house.rules.patience = 2
+    house.take_listener_report(a_listener_report(), b"listener", 0.0)
+    house.take_batch(a_batch(0, 10))
+    bring_up(house, "a", "b")
+    assert house.held == 10
+    for _ in range(2):
+        house.look(0.0)
+    assert (house.held, house.writers["a"].lane.in_flight) == (0, 3)
+
+
+def test_a_writer_that_was_never_heard_of_is_new_in_the_next_router_too() -> None:
+    house = House(_an_intent(a=30, b=70), TTL_MS, ROUTER, Rules(RISE, FALL), now_s=1000.0)
+    for _ in range(20):
+        house.take_writer_report(a_writer_report("b", router=ROUTER), b"b")
+        house.look(0.0)
+    assert _effective(house) == {"b": 70}
+    house = _after_a_restart(house, 1009.0)
+    bring_up(house, "a")
+    assert _effective(house) == {"a": 30, "b": 70}
+
+
 def test_a_ramp_of_its_weight_and_that_of_its_coming_back_are_multiplied() -> None:
     house = _house(a=100, b=100)
     change(house, "weights", 1000.0, weights={"a": 0}, over=100)

@@ -70,7 +70,10 @@ def _remembered(draw: st.DrawFn, names: list[str]) -> Remembered:
     processes = draw(st.lists(st.binary(min_size=1, max_size=255), unique=True, max_size=6))
     known = dict(zip(names, processes, strict=False))
     return Remembered(
-        draw(st.dictionaries(st.sampled_from(names), _times)), known, dict.fromkeys(processes[len(known) :], "gone")
+        draw(st.dictionaries(st.sampled_from(names), _times)),
+        known,
+        dict.fromkeys(processes[len(known) :], "gone"),
+        draw(st.sets(st.sampled_from(list(known)))) if known else frozenset(),
     )
 
 

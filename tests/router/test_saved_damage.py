@@ -97,6 +97,8 @@ _ENTRY = {"version": 1, "at_s": 1, "kind": "weights", "by": "x", "key": None, "r
         _changed(_REMEMBERED | {"processes": {"a": "616"}}, "remembered"),
         _changed(_REMEMBERED | {"processes": {"a": "6162\n"}}, "remembered"),
         _changed(_REMEMBERED | {"processes": {"a": "61" * 256}}, "remembered"),
+        _changed(_REMEMBERED | {"away": ["a name with spaces"]}, "remembered"),
+        _changed(_REMEMBERED | {"away": "a"}, "remembered"),
         _changed(_REMEMBERED | {"removed": {"xy": "c"}}, "remembered"),
         _changed(_REMEMBERED | {"removed": {f"{i:08x}": "c" for i in range(MAX_REMOVED + 1)}}, "remembered"),
     ],

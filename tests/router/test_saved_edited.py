@@ -67,7 +67,8 @@ def test_a_writer_that_is_new_is_there_and_one_that_is_gone_is_not_but_one_that_
     came: Came,
 ) -> None:
     other = Member("redis://j:6379/0", 3, 4, "maint", 5.0, came)
-    saved = intent_of(version=3, a=30, gone=5, j=other)
+    gone = Member("redis://gone:6379/0", 5, 5, "drain")
+    saved = intent_of(version=3, a=30, gone=gone, j=other)
     intent, changes = merged(saved, TTL_MS, intent_of(a=30, new=9))
     assert list(intent.members) == ["a", "new", "j"]
     assert intent.members["j"] == other
@@ -77,6 +78,7 @@ def test_a_writer_that_is_new_is_there_and_one_that_is_gone_is_not_but_one_that_
         Change("new", "weight", None, 9),
         Change("gone", "redis", "redis://gone:6379/0", None),
         Change("gone", "weight", 5, None),
+        Change("gone", "state", "drain", None),
     )
 
 
@@ -98,9 +100,9 @@ def test_the_process_of_a_writer_that_the_configuration_has_no_more_is_that_of_a
     """Else it would join by itself, as it still runs."""
     saved = intent_of(a=1, gone=1, j=Member("redis://j:6379/0", 3, 4, came="joined"))
     known = {"a": b"a.1", "gone": b"gone.1", "j": b"j.1"}
-    remembered = Remembered(processes=known, removed={b"x.1": "x"})
+    remembered = Remembered(processes=known, removed={b"x.1": "x"}, away={"gone", "j"})
     assert _remembered_after(path, saved, remembered, intent_of(a=1)) == Remembered(
-        processes={"a": b"a.1", "j": b"j.1"}, removed={b"x.1": "x", b"gone.1": "gone"}
+        processes={"a": b"a.1", "j": b"j.1"}, removed={b"x.1": "x", b"gone.1": "gone"}, away={"j"}
     )
 
 

@@ -2,12 +2,15 @@
 
 from typing import Any
 
+import msgpack
 import pytest
 
 from router.listeners import REPORT_PERIOD_S
 from router.status import history, status
+from tapfan.bounds import MAX_COUNT
 from tapfan.control import ControlError
 from tapfan.messages import PacketCounts, Projection
+from tapfan.skips import SKIP_REASONS
 from tests.router.housing import FALL, a_house, a_listener_report, a_writer_report, change, stored, with_a_stream
 from tests.router.sharing import STREAM, a_batch
 from tests.tapfan import views
@@ -253,3 +256,18 @@ def _ledger(lost: dict[str, int] | None = None, **given_counts: int) -> dict[str
     """A ledger that is balanced, with these counts, the others 0."""
     counts = dict.fromkeys(("captured", "stored", "expired", "dropped", "in_flight", "spooled"), 0)
     return counts | given_counts | {"lost": lost or {}, "balanced": True}
+
+
+@pytest.mark.parametrize("seen", [0, MAX_COUNT])
+def test_whatever_listeners_report_the_sums_can_be_told(seen: int) -> None:
+    """Of many streams, all their counts the largest possible, and of many before them."""
+    house = a_house()
+    packets = PacketCounts(seen=seen, kernel_drops=MAX_COUNT, skipped=dict.fromkeys(SKIP_REASONS, MAX_COUNT))
+    for now_s in (0.0, 100.0, 200.0):
+        for number in range(200):
+            stream = f"local.{number + 1000 * int(now_s):08x}"
+            house.take_listener_report(a_listener_report(stream, packets=packets, captured=MAX_COUNT), b"", now_s)
+        house.look(now_s + 99.0)
+    told = status(house, 300.0)
+    assert msgpack.unpackb(msgpack.packb(told)) == told
+    assert told["listeners"]["local"]["kernel_drops"] > MAX_COUNT

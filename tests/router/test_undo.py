@@ -5,12 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from router.changes import apply, join
+from router.changes import apply, edited, join
 from router.history import MAX_ENTRIES, Change, Entry, History
-from router.intent import Intent
+from router.intent import Intent, Member
 from router.ramp import stopped
 from router.steering import Steering
 from router.vectors import with_weights
@@ -276,6 +276,72 @@ def test_going_back_gives_a_writer_nothing_of_another_one_that_had_its_name() ->
     wanted.ask("weights", weights={"c": 2, "a": 31})
     wanted.ask("undo", version=2)
     assert (wanted.weights, wanted.states["c"]) == ({"a": 30, "b": 70, "c": 2}, "ready")
+
+
+def _take(wanted: Wanted, came: tuple[Intent, Entry | None]) -> None:
+    """Let a writer's own word be in force."""
+    wanted.intent, entry = came
+    wanted.history = wanted.history.add(*([entry] if entry else []))
+
+
+def test_going_back_gives_a_writer_nothing_of_one_whose_redis_was_edited_to_another() -> None:
+    wanted = Wanted()
+    _take(wanted, join(wanted.intent, a_writer_report("c", redis="redis://x", weight=20.0), 0.0))
+    wanted.ask("weights", weights={"c": 33})  # version 3
+    _take(wanted, edited(wanted.intent, a_writer_report("c", redis="redis://y", weight=20.0), 0.0))
+    wanted.ask("weights", weights={"c": 44})  # version 5
+    wanted.ask("remove", name="c")
+    _take(wanted, join(wanted.intent, a_writer_report("c", redis="redis://x", weight=7.0), 0.0))
+    for version in range(1, 8):
+        back = copy.copy(wanted)
+        back.take(a_request("undo", version=version))
+        assert back.weights["c"] == 7
+
+
+_edits = st.tuples(st.just("report"), st.tuples(st.sampled_from("xy"), st.integers(1, 2)))
+_X, _Y = ("report", ("x", 1)), ("report", ("y", 2))
+_REMOVED = ("remove", {"name": "c"})
+_c_steps = st.one_of(
+    _edits,
+    _edits,
+    st.just(_REMOVED),
+    st.tuples(st.just("weights"), st.fixed_dictionaries({"weights": st.fixed_dictionaries({"c": st.integers(1, 9)})})),
+    st.tuples(
+        st.just("state"),
+        st.fixed_dictionaries({"states": st.fixed_dictionaries({"c": st.sampled_from(["ready", "drain"])})}),
+    ),
+)
+
+
+@given(st.lists(_c_steps, max_size=20))
+@example([_X, _REMOVED, _X, ("state", {"states": {"c": "drain"}})])
+@example([_Y, ("weights", {"weights": {"c": 5}}), _REMOVED, _Y, _REMOVED, _X])
+def test_going_back_gives_a_name_what_the_same_writer_had_and_nothing_of_others(steps: list[tuple[str, Any]]) -> None:
+    """It is the same one from its coming to its going, and when it comes again with the Redis that it went with."""
+    wanted = Wanted()
+    came: list[str] = []  # with which Redis, of each time that c came
+    went: list[str] = []
+    versions: dict[int, tuple[int, Member | None]] = {}
+    for command, arguments in [("none", {}), *steps]:
+        had = wanted.intent.members.get("c")
+        if command == "report":
+            report = a_writer_report("c", redis=arguments[0], weight=float(arguments[1]))
+            _take(wanted, (edited if had else join)(wanted.intent, report, 0.0))
+            came += [] if had else [report.redis]
+        elif had is not None:
+            wanted.take(a_request(command, force=True, **arguments))
+            went += [had.redis] if command == "remove" else []
+        versions[wanted.intent.version] = (len(came), wanted.intent.members.get("c"))
+    now = wanted.intent.members.get("c")
+    same = {len(came)}
+    for time in range(len(came) - 1, 0, -1):
+        if went[time - 1] == came[min(same) - 1]:
+            same.add(time)
+    for version, (time, member) in versions.items():
+        back = copy.copy(wanted)
+        back.take(a_request("undo", version=version, force=True))
+        then = member if member is not None and time in same else now
+        assert back.intent.members.get("c") == (now and then and replace(now, weight=then.weight, state=then.state))
 
 
 def test_an_edited_configuration_is_not_undone_in_passing() -> None:

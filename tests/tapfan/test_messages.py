@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapfan.bounds import MAX_PARTS, MAX_SEQUENCE
+from tapfan.bounds import MAX_COUNT, MAX_NUMBER, MAX_PARTS, MAX_SEQUENCE
 from tapfan.losses import REASONS, Reason
 from tapfan.messages import (
     MAX_LEFTOVERS,
@@ -34,7 +34,8 @@ names = st.from_regex("[A-Za-z0-9_-]{1,32}", fullmatch=True)
 streams = st.from_regex(STREAM_FORM, fullmatch=True)
 epochs = st.from_regex("[0-9a-f]{8}", fullmatch=True)
 sequences = st.integers(0, MAX_SEQUENCE)
-counts = st.integers(0, 2**63 - 1)
+counts = st.integers(0, MAX_COUNT)
+wholes = st.integers(0, MAX_NUMBER - 1)
 _PACKET_COUNTS = st.builds(
     PacketCounts,
     seen=counts,
@@ -44,7 +45,7 @@ _PACKET_COUNTS = st.builds(
 )
 _AMOUNTS = st.floats(min_value=0, allow_infinity=False, allow_nan=False)
 _PROJECTIONS = st.builds(
-    Projection, rate=_AMOUNTS, bytes_a_record=_AMOUNTS, needed=counts, available=st.none() | counts
+    Projection, rate=_AMOUNTS, bytes_a_record=_AMOUNTS, needed=wholes, available=st.none() | wholes
 )
 texts = st.text(max_size=500)
 reasons: st.SearchStrategy[Reason] = st.sampled_from(REASONS)
@@ -61,7 +62,7 @@ def _listener_reports(draw: st.DrawFn) -> ListenerReport:
         name=draw(names),
         stream=draw(streams),
         live=draw(st.booleans()),
-        number=draw(counts),
+        number=draw(wholes),
         base=base,
         sent=sent,
         lost=lost,
@@ -84,7 +85,7 @@ def _stored(draw: st.DrawFn) -> Stored:
     expired = draw(st.lists(counts, max_size=5))
     shares = len(expired) or draw(st.integers(1, MAX_PARTS))
     return Stored(
-        name=draw(names), router=draw(epochs), number=draw(counts), shares=shares, stored=draw(counts), expired=expired
+        name=draw(names), router=draw(epochs), number=draw(wholes), shares=shares, stored=draw(counts), expired=expired
     )
 
 
@@ -97,7 +98,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
         acknowledged=sequences,
         lost=losses,
         expected=sequences,
-        report=counts,
+        report=wholes,
         sent=sequences,
     ),
     st.builds(
@@ -108,17 +109,17 @@ messages: st.SearchStrategy[Message] = st.one_of(
         rampup_s=_AMOUNTS,
         healthy=st.booleans(),
         reason=texts,
-        round_trip_us=st.none() | counts,
-        used_memory=st.none() | counts,
-        max_memory=st.none() | counts,
+        round_trip_us=st.none() | wholes,
+        used_memory=st.none() | wholes,
+        max_memory=st.none() | wholes,
         projection=st.none() | _PROJECTIONS,
         warnings=st.lists(texts, max_size=MAX_WARNINGS),
         router=st.none() | epochs,
-        expected=counts,
-        mark=counts,
-        sent=counts,
+        expected=wholes,
+        mark=wholes,
+        sent=wholes,
     ),
-    st.builds(Mark, router=epochs, number=counts, base=counts, sent=counts),
+    st.builds(Mark, router=epochs, number=wholes, base=wholes, sent=wholes),
     _stored(),
 )
 
@@ -186,7 +187,7 @@ def test_the_examples_that_the_others_break_are_valid(content: dict[str, Any]) -
         (MARK | {"extra": 1}, "mark.extra: Extra inputs are not permitted"),
         ({key: MARK[key] for key in MARK if key != "sent"}, "mark.sent: Field required"),
         (MARK | {"number": -1}, "mark.number"),
-        (MARK | {"number": 2**63}, "mark.number"),
+        (MARK | {"number": MAX_NUMBER}, "mark.number"),
         (MARK | {"number": True}, "mark.number"),
         (MARK | {"number": "1"}, "mark.number"),
         (MARK | {"number": 1.0}, "mark.number"),
@@ -209,6 +210,9 @@ def test_the_examples_that_the_others_break_are_valid(content: dict[str, Any]) -
         (REPORT | {"lost": [1]}, "listener.lost"),
         (REPORT | {"spooled": -1}, "listener.spooled"),
         (REPORT | {"spooled": None}, "listener.spooled"),
+        (REPORT | {"packets": {"kernel_drops": MAX_COUNT + 1}}, "listener.packets.kernel_drops"),
+        (REPORT | {"packets": {"seen": MAX_COUNT + 1}}, "listener.packets.seen"),
+        (REPORT | {"packets": {"skipped": {"bad_ip": MAX_COUNT + 1}}}, "listener.packets.skipped.bad_ip"),
         (REPORT | {"leftovers": ["local"]}, "listener.leftovers.0"),
         (REPORT | {"leftovers": ["local.0a1b2c3d"] * (MAX_LEFTOVERS + 1)}, "listener.leftovers"),
         (REPORT | {"leftovers": "local.0a1b2c3d"}, "listener.leftovers"),
@@ -219,7 +223,7 @@ def test_the_examples_that_the_others_break_are_valid(content: dict[str, Any]) -
         (GAP | {"reason": None}, "gap.reason"),
         ({key: GAP[key] for key in GAP if key != "reason"}, "gap.reason: Field required"),
         (WRITER | {"round_trip_us": -1}, "writer.round_trip_us"),
-        (WRITER | {"used_memory": 2**63}, "writer.used_memory"),
+        (WRITER | {"used_memory": MAX_NUMBER}, "writer.used_memory"),
         (WRITER | {"max_memory": "0"}, "writer.max_memory"),
         ({key: WRITER[key] for key in WRITER if key != "used_memory"}, "writer.used_memory: Field required"),
         (REPORT | {"source": "tap"}, "listener.source"),
@@ -235,7 +239,8 @@ def test_the_examples_that_the_others_break_are_valid(content: dict[str, Any]) -
         (STORED | {"stored": [15, 15]}, "stored.stored"),
         (STORED | {"expired": [0]}, "stored: Value error, expired must be empty or say how many of each share"),
         (STORED | {"expired": [0, -1]}, "stored.expired.1"),
-        (STORED | {"expired": [0, 2**63]}, "stored.expired.1"),
+        (STORED | {"stored": MAX_COUNT + 1}, "stored.stored"),
+        (STORED | {"expired": [0, MAX_COUNT + 1]}, "stored.expired.1"),
         (STORED | {"expired": [0] * (MAX_PARTS + 1)}, "stored.expired"),
         (STORED | {"expired": None}, "stored.expired"),
     ],
