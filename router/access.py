@@ -91,7 +91,7 @@ class Access:
         self._key = keys.of_router(settings)
         if self._key is None:
             return
-        self._allowlist = Allowlist(self._key, log)
+        self._allowlist = Allowlist(self._key, log, repeated)
         _allow_descriptors()
         self._zap = context.socket(zmq.ROUTER)
         self._zap.bind(_ZAP_ENDPOINT)

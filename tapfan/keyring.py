@@ -123,12 +123,13 @@ class Keyring:
 
     def revoke(self, name: str) -> Allowed:
         """Let the router not let in a key any more."""
+        if not self.folder.exists():
+            raise _not_allowed(name, ())
         with self._changing():
             allowed = self._allowed()
             gone = next((client for client in allowed.values() if client.name == name), None)
             if gone is None:
-                known = ", ".join(client.name for client in allowed.values()) or "nobody"
-                raise KeyringError(f"no client {name!r} is allowed; allowed are: {known}")
+                raise _not_allowed(name, allowed.values())
             self._save([client for client in allowed.values() if client is not gone])
             return gone
 
@@ -188,6 +189,11 @@ class Keyring:
                 os.close(folder)
         except OSError as error:
             raise CannotRunError(f"cannot write keys to {self.folder}: {error.strerror}") from error
+
+
+def _not_allowed(name: str, allowed: Iterable[Allowed]) -> KeyringError:
+    known = ", ".join(client.name for client in allowed) or "nobody"
+    return KeyringError(f"no client {name!r} is allowed; allowed are: {known}")
 
 
 @contextmanager

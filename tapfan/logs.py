@@ -51,13 +51,17 @@ class Repeated:
 
     def warn(self, event: str, about: str = "", **fields: Any) -> None:
         """Count the event, and log it unless that happened less than a period ago."""
-        self.counts[event] = self.counts.get(event, 0) + 1
+        self.count(event)
         kind = (event, about)
         if kind not in self._told and len(self._told) >= _MOST_KINDS:
             kind = (event, "")
         count, _ = self._untold.get(kind, (0, {}))
         self._untold[kind] = (count + 1, fields)
         self.tell()
+
+    def count(self, event: str) -> None:
+        """Count the event, which is told in another way."""
+        self.counts[event] = self.counts.get(event, 0) + 1
 
     def tell(self) -> None:
         """Log what was counted and whose period is over; to be called now and then, for the last of a row."""

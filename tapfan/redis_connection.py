@@ -1,5 +1,6 @@
 """How a writer's Redis is reached: redis-py connects (URL, AUTH, TLS, unix sockets, Sentinel, Cluster)."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from tapfan import redis_urls
 from tapfan.sections import WriterSettings
 
 OLDEST_VERSION = (6, 2)  # SET … PXAT
+# Redis's answers to SELECT; in a database's place in a URL there is nothing but digits.
+_NO_DATABASE = re.compile("DB index|out of range|SELECT is not allowed")
 _CLUSTER_TRIES_AGAIN = 2  # a call to a cluster's node that has gone, with the layout looked up again before
 
 
@@ -61,6 +64,11 @@ def reason(error: Exception) -> str:
     if isinstance(error, MasterNotFoundError):  # which goes on with how redis-py is connected to each sentinel
         return f"{str(error).partition(' : ')[0]}: no sentinel that answers knows one that is up"
     return text(error)
+
+
+def lacks_database(error: Exception) -> bool:
+    """Whether it is the server's answer to SELECT that it has no database of that number."""
+    return isinstance(error, redis.ResponseError) and _NO_DATABASE.search(str(error)) is not None
 
 
 def text(error: Exception) -> str:

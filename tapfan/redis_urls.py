@@ -10,7 +10,7 @@ import os
 import re
 from dataclasses import dataclass
 from typing import Any, Literal
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 _TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
 _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
@@ -34,6 +34,8 @@ _GROUP = re.compile(
 )
 _HOST = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?")
 _MASTER = re.compile(r"[A-Za-z0-9._-]+")  # which is what Sentinel allows
+_PORT = f"the port must be a number from 1 to 65535; {VALID}"
+_DATABASE = f"the database must be a number, such as 0; {VALID}"
 _PARTS = re.compile(r"(?P<scheme>[^:]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<rest>.*)", re.DOTALL)
 
 
@@ -108,18 +110,41 @@ def redacted(url: str) -> str:
     return f"{match['scheme']}://{hosts}{match['path']}"
 
 
+def shown(text: str) -> str:
+    """What was typed for a URL, valid or not, without what may be a secret in it; fit for who typed it."""
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        scheme, rest = "", text
+    before, at, after = rest.rpartition("@")
+    place, question, _ = after.partition("?")
+    if "?" in before or "#" in text or place.startswith(":") or (at and "password" in before.lower()):
+        return f"{scheme}{separator}…"
+    return f"{scheme}{separator}{place}{question and '?…'}"
+
+
 def _check_server(url: str) -> None:
     try:
         parts = urlsplit(url)
-        is_whole = bool(parts.path if parts.scheme == "unix" else parts.hostname) and parts.port != 0
     except ValueError:
-        is_whole = False
-    if not is_whole or parts.scheme not in _SERVER_SCHEMES:
-        raise ValueError(VALID)
+        raise ValueError(VALID) from None  # which quotes it
+    if parts.scheme not in _SERVER_SCHEMES:
+        raise ValueError(f"it does not begin with redis://, or another of what follows; {VALID}")
+    if not (parts.path if parts.scheme == "unix" else parts.hostname):
+        raise ValueError(f"it names no {'socket' if parts.scheme == 'unix' else 'host'}; {VALID}")
+    if not _has_port(parts):
+        raise ValueError(_PORT)
     options = _options(parts.query, parts.scheme == "rediss", is_sentinel=False)
     databases = [parts.path.strip("/") if parts.scheme != "unix" else "", options.get("db", "")]
     if not all(not database or _is_number(database) for database in databases):
-        raise ValueError(VALID)
+        raise ValueError(_DATABASE)
+
+
+def _has_port(parts: SplitResult) -> bool:
+    """Whether the port is one, or none is given."""
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
 
 
 def _options(query: str, tls: bool, is_sentinel: bool) -> dict[str, str]:
@@ -150,15 +175,17 @@ def _path(path: str, option: str, is_sentinel: bool) -> tuple[str, str]:
     if not _MASTER.fullmatch(master):
         raise ValueError(f"after the sentinels comes the name of their master, as in /mymaster; {VALID}")
     if not all(not text or _is_number(text) for text in (database, option)):
-        raise ValueError(VALID)
+        raise ValueError(_DATABASE)
     return master, database or option
 
 
 def _host(text: str, default_port: int) -> tuple[str, int]:
     match = _HOST.fullmatch(text)
-    port = int(match["port"] or default_port) if match else 0
-    if match is None or not 1 <= port <= 65535:
+    if match is None:
         raise ValueError(VALID)
+    port = int(match["port"] or default_port)
+    if not 1 <= port <= 65535:
+        raise ValueError(_PORT)
     return match["host"].strip("[]"), port
 
 

@@ -9,18 +9,16 @@ from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
-from tapfan import redis_urls, values
-from tapfan.overrides import FILE_VARIABLE, OverrideError, origin, override
+from tapfan import explaining, redis_urls, values
+from tapfan.names import NAME_FORM
+from tapfan.overrides import FILE_VARIABLE, OverrideError, Place, origin, override
 from tapfan.reach import Reach, RouterEndpoint, in_folder
 from tapfan.sections import Duration, Layout, ListenerSettings, WriterSettings
 
 DEFAULT_FILE = Path("tapfan.toml")
 MAX_WRITERS = 1_000
 _MAX_SOCKET_PATH = 107  # bytes, of sockaddr_un
-_NOT_OF_THAT_KIND = {
-    "tuple_type": "must be a list",
-    "model_type": "must be a table: [listener], [router], [control] once, and [[writers]] for each writer",
-}
+_WITHOUT_VALUE = ("extra_forbidden", "missing")
 _REACH_VARIABLES = ("TAPFAN_RUN_DIR", "TAPFAN_ROUTER__KEY")
 _CONTROL_VARIABLES = "TAPFAN_CONTROL__"
 
@@ -169,7 +167,10 @@ def _validated(model: type[_R], file: Path, content: dict[str, Any], environment
     except ValidationError as error:
         # Of a list whose entries are all bad, pydantic says as well that it has too few.
         problems = [item for item in error.errors() if item["type"] != "too_short" or not item["input"]]
-        lines = (f"{origin(item['loc'], overridden) or file}: {_explain(dict(item))}" for item in problems)
+        lines = (
+            f"{origin(item['loc'], overridden) or file}: {_writer(item['loc'], content)}{_explain(model, dict(item))}"
+            for item in problems
+        )
         raise SettingsError("\n".join(lines)) from error
     made = made.relative_to(file.resolve().parent)
     _check_socket_paths(made)
@@ -186,16 +187,20 @@ def _check_socket_paths(reach: Reach) -> None:
             )
 
 
-def _explain(error: dict[str, Any]) -> str:
+def _writer(place: Place, content: Mapping[str, Any]) -> str:
+    """The name of the writer that a place is of, as what its error begins with; nothing where it has none."""
+    match place:
+        case ("writers", int(number), *_) if isinstance(content["writers"][number], dict):
+            name = content["writers"][number].get("name")
+            return f"writer {name}: " if isinstance(name, str) and NAME_FORM.fullmatch(name) else ""
+    return ""
+
+
+def _explain(model: type[BaseModel], error: dict[str, Any]) -> str:
     """One validation error as "key = value: what is valid"."""
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
-    problem = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        return f"{key}: unknown key; see tapfan.toml for those that there are"
-    if error["type"] == "missing":
-        return f"{key}: missing"
-    problem = _NOT_OF_THAT_KIND.get(error["type"], problem)
-    if not key or isinstance(error["input"], dict | BaseModel):
+    problem = explaining.problem(model, error)
+    if not key or error["type"] in _WITHOUT_VALUE or isinstance(error["input"], dict | BaseModel):
         return f"{key}: {problem}" if key else problem
     value = "(hidden)" if "password" in key else _redact(key, error["input"])
     return f"{key} = {value}: {problem}"

@@ -19,6 +19,7 @@ CHANGE_EXIT_CODES = (
     "3 --if-version is not the version in force; nothing changed."
 )
 WAIT_EXIT_CODES = CHANGE_EXIT_CODES.replace("it failed,", "it failed, or --wait ended too soon,", 1)
+_CAN_BE_FORCED = "it can be forced"  # as the router says it to all clients
 FAILURES = {"internal", "not_saved", "rate_limited"}  # refusals that are no fault of the request
 NEXT = {  # what the router does not say itself, as other clients have other ways
     "forbidden": "use a key of the role admin",
@@ -59,7 +60,7 @@ def change(client: ControlClient, command: str, **arguments: Any) -> dict[str, A
 
 def refusal(error: ControlError) -> str:
     """What was refused, why, and what to do next."""
-    message = printable(error.message)
+    message = printable(error.message).replace(_CAN_BE_FORCED, "`--force` does it even so")
     return f"{message}; {NEXT[error.code]}" if error.code in NEXT else message
 
 

@@ -19,7 +19,7 @@ from tapfan.cli.keychecks import see_keys
 from tapfan.control import ControlClient, ControlError, ControlTimeoutError
 from tapfan.offloads import Offloads
 from tapfan.program import CannotRunError
-from tapfan.redis_connection import OLDEST_VERSION, client, reason
+from tapfan.redis_connection import OLDEST_VERSION, client, lacks_database, reason
 from tapfan.sections import ListenerSettings, WriterSettings
 from tapfan.settings import Settings
 
@@ -155,6 +155,9 @@ def _see_redis(writer: WriterSettings, notes: list[str], problems: list[str]) ->
     except redis.AuthenticationError as error:
         problems.append(f"{writer.redacted} refuses the writer {writer.name}: {error}")
     except redis.RedisError as error:
+        if lacks_database(error):
+            problems.append(f"{writer.redacted} is no database that this Redis has: {reason(error)}")
+            return []
         notes.append(f"{writer.redacted} does not answer yet ({reason(error)}); the writer {writer.name} keeps trying")
     except (OSError, UnicodeDecodeError) as error:  # of the file: those of connections are redis-py's own
         problems.append(f"the writer {writer.name} cannot read its password_file {writer.password_file}: {error}")
@@ -219,10 +222,12 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def _if_permitted(ask: Callable[[], T]) -> T | None:
-    """The answer; None when Redis refuses to give it to this user."""
+    """The answer; None when Redis refuses to give it to this user. Raises RedisError where it lacks the database."""
     try:
         return ask()
-    except redis.ResponseError:
+    except redis.ResponseError as error:
+        if lacks_database(error):
+            raise
         return None
 
 

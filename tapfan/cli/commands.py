@@ -3,9 +3,11 @@
 So `tapfan status` does not wait for what only `tapfan query` needs.
 """
 
+import re
 from importlib import import_module
 from typing import Any
 
+import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
@@ -32,6 +34,14 @@ COMMANDS = {  # the module, whose `app` has the command or is it, and the beginn
 }
 
 
+_IN_WORDS = {  # what is in place of how the reader of the command line says it
+    r"Value error, ": "",
+    r"Input should be a valid integer.*": "must be a whole number",
+    r"Input should be greater than or equal to (\S+)": r"must be \1 or more",
+    r"Input should be less than or equal to (\S+)": r"must be \1 or less",
+}
+
+
 class Commands(TyperGroup):
     """A group of COMMANDS. Its help, and what it says of a command that is none, are of what is written there."""
 
@@ -46,6 +56,15 @@ class Commands(TyperGroup):
         module, _ = COMMANDS[cmd_name]
         command = get_command(import_module(f"tapfan.cli.{module}").app)
         return command.commands.get(cmd_name, command) if isinstance(command, TyperGroup) else command
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command. Raises BadParameter."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            for pattern, words in _IN_WORDS.items():
+                error.message = re.sub(pattern, words, error.message)
+            raise
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of commands."""

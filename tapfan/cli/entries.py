@@ -12,6 +12,7 @@ from tapfan.control import AUTOMATIC
 _MOST = 4  # writers whose change is told by name
 _NS_A_S = 1_000_000_000
 _TOLD_BY_OVER = ("ramp",)
+_CANCELLED = "ramp cancelled"
 _DURATIONS = ("ttl", "rampup")
 _KINDS_AS_THEIR_CHANGES = ("weights", "state", "ttl", "health")  # kinds that say no more than what changed
 
@@ -24,10 +25,14 @@ def line(entry: Mapping[str, Any]) -> str:
 def what(entry: Mapping[str, Any]) -> str:
     """What changed and why: "weights a 30 -> 70, b 70 -> 30 over 1m: the old host is full"."""
     changed = "; ".join(_groups([change for change in entry["changes"] if change["what"] not in _TOLD_BY_OVER]))
-    parts = [changed] if entry["kind"] in _KINDS_AS_THEIR_CHANGES and changed else [_title(entry), changed]
+    title = _title(entry)
+    if entry["kind"] in _KINDS_AS_THEIR_CHANGES and changed:
+        title = ""
+    elif title == _CANCELLED and changed:
+        title += ","
     over = f" over {durations.text(entry['over'])}" if entry["over"] else ""
     reason = f": {entry['reason']}" if entry["reason"] else ""
-    return " ".join(filter(None, parts)) + over + reason
+    return " ".join(filter(None, [title, changed])) + over + reason
 
 
 def who(entry: Mapping[str, Any]) -> str:
@@ -44,7 +49,7 @@ def when(entry: Mapping[str, Any]) -> str:
 def _title(entry: Mapping[str, Any]) -> str:
     """What was done, in a word; a ramp that an operator did not begin was ended."""
     is_cancelled = entry["kind"] == "ramp" and entry["over"] is None and entry["by"] != AUTOMATIC
-    return "ramp cancelled," if is_cancelled else str(entry["kind"])
+    return _CANCELLED if is_cancelled else str(entry["kind"])
 
 
 def _groups(changes: list[dict[str, Any]]) -> Iterator[str]:

@@ -12,6 +12,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _NETWORK_VALID = 'an address or a network such as "203.0.113.7", "10.0.0.0/8" or "2001:db8::/32"'
 _MAPPED_BITS = 96
 _MAX_PORT = 65_535
+_MAX_DIGITS = 18
+_MAX_COUNT = 10**_MAX_DIGITS - 1
 
 Word = TypeVar("Word", bound=str)
 
@@ -41,15 +43,14 @@ def port_number(text: str | None) -> int | None:
 
 
 def count(option: str, text: str | None) -> int | None:
-    """A whole number from 1 on. Raises ValueError, saying what is valid."""
-    return None if text is None else _number(option, text, None)
+    """A whole number from 1 to _MAX_COUNT. Raises ValueError, saying what is valid."""
+    return None if text is None else _number(option, text, _MAX_COUNT)
 
 
-def _number(option: str, text: str, most: int | None) -> int:
-    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else 0
-    if number < 1 or (most is not None and number > most):
-        valid = "a whole number, 1 or more" if most is None else f"a whole number from 1 to {most}"
-        raise ValueError(f"{option} {text!r}: must be {valid}")
+def _number(option: str, text: str, most: int) -> int:
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else 0
+    if not 1 <= number <= most:
+        raise ValueError(f"{option} {text!r}: must be a whole number from 1 to {most}")
     return number
 
 

@@ -89,6 +89,11 @@ def usage() -> Iterator[None]:
         fail(str(error), EXIT_USAGE)
 
 
+def remark(message: str) -> None:
+    """Say what is no part of the result, which programs read as well."""
+    typer.echo(f"tapfan: {message}", err=True)
+
+
 def warn(message: str) -> None:
     """Say what the user should know though it does not end the command."""
     typer.echo(f"tapfan: warning: {message}", err=True)

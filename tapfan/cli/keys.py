@@ -14,12 +14,13 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
 from tapfan import rights
-from tapfan.cli.invocation import Config, Json, fail, settings_of, warn
+from tapfan.cli.invocation import Config, Json, fail, reach_of, settings_of, warn
 from tapfan.cli.showing import plain_table, print_whole, say
 from tapfan.keyring import FOLDER, ROUTER_FILE, Keyring, KeyringError
 from tapfan.keys import ClientRole, Key, public_key
-from tapfan.names import Name
+from tapfan.names import VALID, Name
 from tapfan.program import EXIT_FAILED, EXIT_USAGE, CannotRunError
+from tapfan.reach import Reach
 from tapfan.settings import Settings, file_of
 
 EPILOG = (
@@ -40,7 +41,7 @@ def _name(text: str) -> str:
     try:
         return TypeAdapter[str](Name).validate_python(text)
     except ValidationError as error:
-        raise typer.BadParameter("must have 1 to 32 letters, digits, - and _") from error
+        raise typer.BadParameter(VALID) from error
 
 
 def _public(text: str) -> str:
@@ -63,10 +64,10 @@ def keys(context: typer.Context, config: Config = None, as_json: Json = False) -
     if context.invoked_subcommand is not None:
         context.obj = config
         return
-    settings = settings_of(config)
-    ring = _ring(settings, config)
+    reach = reach_of(config)
+    ring = _ring(reach, config)
     with _refusals():
-        listed, problems = ring.listed(_configured(settings))
+        listed, problems = ring.listed(_configured(reach))
     if as_json:
         shown = [asdict(key) | {"file": str(key.file) if key.file else None} for key in listed]
         print(json.dumps({"folder": str(ring.folder), "keys": shown, "problems": problems}))  # noqa: T201 (output)
@@ -74,11 +75,11 @@ def keys(context: typer.Context, config: Config = None, as_json: Json = False) -
         if not listed and not problems:
             say("there are no keys; `tapfan keys make NAME --role …` makes one", _console())
             return
-        table = plain_table("name", "role", "public key", "allowed", "secret")
+        table = plain_table("name", "role", "public key", "allowed here", "secret")
         for key in listed:
             # Of the router's own key nothing is to be allowed; of others, a router elsewhere knows.
-            allowed = "-" if key.role == "router" else "yes" if key.allowed else "not here"
-            table.add_row(key.name, key.role, key.public, allowed, _shown(key.file) if key.file else "not here")
+            allowed = "-" if key.role == "router" else "yes" if key.allowed else "no"
+            table.add_row(key.name, key.role, key.public, allowed, _shown(key.file) if key.file else "(elsewhere)")
         print_whole(table, _console())
     for problem in problems:
         warn(problem)
@@ -150,11 +151,14 @@ def allow(
 
 @app.command(epilog=EPILOG)
 def revoke(context: typer.Context, name: KeyName, config: Config = None, as_json: Json = False) -> None:
-    """Let the router let in a key no more, and refuse what it still sends; within a second, without a restart."""
-    settings = settings_of(config or context.obj)
-    ring = _ring(settings, config or context.obj)
+    """Let the router let in a key no more, and refuse what it still sends; within a second, without a restart.
+
+    What is bad in the configuration besides what leads to the router is only warned of.
+    """
+    reach = reach_of(config or context.obj)
+    ring = _ring(reach, config or context.obj)
     with _refusals():
-        _become_owner(settings, ring.folder)
+        _become_owner(reach, ring.folder)
         gone = ring.revoke(name)
     told = f"{name} is let in no more"
     if ring.file(name).exists():
@@ -162,17 +166,20 @@ def revoke(context: typer.Context, name: KeyName, config: Config = None, as_json
     _say_done({"revoked": asdict(gone)}, told, as_json)
 
 
-def _ring(settings: Settings, config: Path | None) -> Keyring:
+def _ring(reach: Reach, config: Path | None) -> Keyring:
     """The keys beside the configured one; else those beside the configuration."""
-    if settings.router.key is not None:
-        return Keyring(settings.router.key)
-    configured = _configured(settings)
+    if reach.router.key is not None:
+        return Keyring(reach.router.key)
+    configured = _configured(reach)
     folder = configured[0].parent if configured else file_of(config).resolve().parent / FOLDER
     return Keyring(folder / ROUTER_FILE)
 
 
-def _configured(settings: Settings) -> list[Path]:
-    files = (settings.control.key, settings.listener.key, *(writer.key for writer in settings.writers))
+def _configured(reach: Reach) -> list[Path]:
+    """The files of clients' keys; of a configuration that is bad elsewhere, that of the command's alone."""
+    files = [reach.control.key]
+    if isinstance(reach, Settings):
+        files += [reach.listener.key, *(writer.key for writer in reach.writers)]
     return [file for file in files if file is not None]
 
 
@@ -186,12 +193,16 @@ def _refusals() -> Iterator[None]:
         fail(str(error), EXIT_FAILED)
 
 
-def _become_owner(settings: Settings, folder: Path) -> None:
-    """As root, be the user that the router is to be, so that it can read the keys; the folder becomes its own."""
-    if os.geteuid() != 0 or settings.user is None:
+def _become_owner(reach: Reach, folder: Path) -> None:
+    """As root, be the user that the router is to be, so that it can read the keys; the folder becomes its own.
+
+    Where the configuration does not tell that user, it is whose folder it is. Raises CannotRunError.
+    """
+    if os.geteuid() != 0:
         return
-    user = pwd.getpwnam(settings.user)
-    if user.pw_uid == 0:
+    named = reach.user if isinstance(reach, Settings) else None
+    user = pwd.getpwnam(named) if named is not None else _owner(folder)
+    if user is None or user.pw_uid == 0:
         return
     try:
         folder.mkdir(mode=0o700)
@@ -201,6 +212,20 @@ def _become_owner(settings: Settings, folder: Path) -> None:
     except OSError as error:
         raise CannotRunError(f"cannot make the folder of the keys, {folder}: {error.strerror}") from error
     rights.become(user)
+
+
+def _owner(folder: Path) -> pwd.struct_passwd | None:
+    """Whose folder it is; None where there is none. Raises CannotRunError."""
+    try:
+        number = folder.stat().st_uid
+        return pwd.getpwuid(number)
+    except OSError:
+        return None
+    except KeyError as error:
+        raise CannotRunError(
+            f"the folder of the keys, {folder}, belongs to the user {number}, whom this host does not know: `chown` it "
+            "to the user that the router is"
+        ) from error
 
 
 def _say_done(result: dict[str, Any], text: str, as_json: bool) -> None:

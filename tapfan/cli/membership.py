@@ -4,14 +4,16 @@ import json
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from pydantic import ValidationError
 
+from tapfan import explaining, redis_urls
 from tapfan.cli import change_options as options
 from tapfan.cli.asking import asking, exit_code, refusal
 from tapfan.cli.change_options import given, signed
@@ -32,6 +34,7 @@ from tapfan.membership.passages import EditError
 from tapfan.membership.site import TROUBLES, NotDoneError, RefusedError, Site, Supervised
 from tapfan.membership.supervision import SupervisionError, Supervisor
 from tapfan.program import EXIT_FAILED, EXIT_USAGE
+from tapfan.sections import WriterSettings
 from tapfan.settings import file_of
 from tapfan.values import weight as read_weight
 
@@ -49,6 +52,8 @@ _REMOVE_EPILOG = (
     "\b\nExamples:\n  tapfan remove c    # once it has stored what it has\n  tapfan remove c --timeout 5m\n\n"
     + _EXIT_CODES.format(failed="it failed, or took too long")
 )
+
+_ARGUMENTS = {"name": "NAME", "redis": "URL", "rampup": "--rampup", "password_file": "--password-file"}  # by key
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -95,6 +100,8 @@ def add(
     section |= {key: value for key, value in more.items() if value is not None}
     if password_file is not None:
         section["password_file"] = str(password_file.absolute())
+    with usage():
+        _check_arguments(section)
     try:
         adding.check_environment(name)
     except RefusedError as error:
@@ -155,6 +162,17 @@ def remove(
         typer.echo(f"what it stored stays in {printable(redis)} until it expires; `tapfan query` reads it no more")
     if to_end:
         typer.echo(f"end its process, {to_end}, if it still runs")
+
+
+def _check_arguments(section: Mapping[str, str | float]) -> None:
+    """Raises ValueError, naming the argument of `add` that is bad, and what is valid."""
+    try:
+        WriterSettings.model_validate(section)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = str(problem["loc"][0])
+        given = redis_urls.shown(str(problem["input"])) if key == "redis" else problem["input"]
+        raise ValueError(f"{_ARGUMENTS[key]} {given!r}: {explaining.problem(WriterSettings, dict(problem))}") from None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ VALID = (
 )
 _NS_A_S = 1_000_000_000
 _EPOCH = re.compile(r"(?P<whole>[0-9]{1,10})(?:\.(?P<fraction>[0-9]{1,9}))?")
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
+_SPAN = "a moment from 1970 to 2286"
 _ISO = re.compile(
     r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})"
     r"(?:[T ](?P<time>[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,](?P<fraction>[0-9]{1,9}))?)?)"
@@ -31,13 +33,17 @@ def moment_ns(text: str, now_ns: int) -> int:
         except (ValueError, OverflowError, OSError) as error:  # no such day or time, or none that can be converted
             raise ValueError(f"must be {VALID}") from error
         moment = seconds * _NS_A_S + _fraction_ns(iso["fraction"])
+    elif _NUMBER.fullmatch(text):
+        raise ValueError(
+            f"must be {_SPAN}; in seconds since 1970 from 0 to 9999999999, with up to 9 digits after the point"
+        )
     else:
         try:
             moment = now_ns - duration_ns(text.removesuffix(" ago"))
         except ValueError as error:
             raise ValueError(f"must be {VALID}") from error
     if not 0 <= moment <= MAX_TIMESTAMP_NS:
-        raise ValueError("must be a moment from 1970 to 2286")
+        raise ValueError(f"must be {_SPAN}")
     return moment
 
 

@@ -12,7 +12,7 @@ from tapfan.cli.arguments import WeightChange, weight_vector, without_effect
 from tapfan.cli.asking import CHANGE_EXIT_CODES, EXIT_CODES, WAIT_EXIT_CODES, asking, change, show
 from tapfan.cli.change_options import given, signed
 from tapfan.cli.examples import epilog
-from tapfan.cli.invocation import Config, Json, reach_of, usage
+from tapfan.cli.invocation import Config, Json, reach_of, remark, usage
 from tapfan.cli.undoing import taken_back
 from tapfan.control import ControlClient, ControlError, ControlTimeoutError
 
@@ -59,8 +59,11 @@ def weights(
             terms["weights"] = vector
         elif cancel:
             terms["cancel"] = True
-        result = change(client, "weights", **signed(terms)) if terms else client.request("weights")
+        before = client.request("weights") if cancel or not terms else {}
+        result = change(client, "weights", **signed(terms)) if terms else before
     show(result, as_json, control_tables.view)
+    if cancel and result["version"] == before["version"]:
+        remark("there was no ramp to cancel; nothing changed")
 
 
 @app.command(epilog=epilog("drain", WAIT_EXIT_CODES))
@@ -185,6 +188,8 @@ def undo(
         result = change(client, "undo", **terms)
         undone = _taken_back(client, terms, since)
     show(result | {"undone": undone}, as_json, control_tables.undo)
+    if result["version"] == since:
+        remark(f"nothing was taken back: all is as it was in version {version}")
 
 
 def _leave(

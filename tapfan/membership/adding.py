@@ -3,7 +3,9 @@
 import os
 import stat
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import redis
 
@@ -53,7 +55,8 @@ def add(site: Site, section: Section) -> str | None:
         text = files.read(site.config)
         there = configuration.writer_in(text, name)
         if there is not None and there != dict(section):
-            raise RefusedError(f"{site.config} has a writer {name} already, with other values than those")
+            others = ", ".join(_differences(there, section))
+            raise RefusedError(f"{site.config} has a writer {name} already, with other values than those: {others}")
         wanted = text if there else configuration.with_writer(text, section)
         settings = checked(site.config, wanted)
         _check_database(settings, name)
@@ -77,6 +80,24 @@ def add(site: Site, section: Section) -> str | None:
         return start.trouble if start else None
 
 
+def _differences(there: Mapping[str, Any], section: Section) -> Iterator[str]:
+    """What the configuration says otherwise than the section: "weight = 20 (not 30)", without passwords."""
+    for key in dict.fromkeys([*section, *there]):
+        here, asked = there.get(key), section.get(key)
+        if here == asked:
+            continue
+        if key == "redis":
+            here, asked = redis_urls.shown(str(here)), redis_urls.shown(str(asked))
+        if key == "password" or here == asked:
+            yield f"{key} (its value is not shown)"
+        else:
+            yield f"no {key} (not {asked!r})" if here is None else f"{key} = {here!r} (not {_or_none(asked)})"
+
+
+def _or_none(value: str | float | None) -> str:
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else repr(value)
+
+
 def _check_database(settings: Settings, name: str) -> None:
     """See that no other writer stores where that one is to."""
     for pair in settings.shared_databases:
@@ -97,10 +118,14 @@ def _check_secrecy(config: Path, url: str) -> None:
 
 
 def _see_redis(site: Site, writer: WriterSettings) -> None:
-    """Say whether the writer's Redis does not answer, which may be well so for now."""
+    """Say whether the writer's Redis does not answer, which may be well so for now. Raises RefusedError."""
     try:
         redis_connection.client(writer, _REDIS_TIMEOUT_S, _REDIS_TIMEOUT_S).ping()
     except redis.RedisError as error:
+        if redis_connection.lacks_database(error):
+            raise RefusedError(
+                f"{writer.redacted} is no database that this Redis has: {redis_connection.reason(error)}"
+            ) from error
         site.tell(f"warning: {writer.redacted} does not answer yet: {redis_connection.reason(error)}")
     except (OSError, ValueError) as error:
         raise RefusedError(f"{writer.redacted} cannot be used: {error}") from error

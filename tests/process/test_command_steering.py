@@ -77,7 +77,10 @@ def test_steps_and_parts_are_taken_of_what_is_set_and_of_what_is_configured(stee
         ("weights c=50%", "c=50%: its configured weight is 0; give a number, such as c=10"),
         ("weights a=0 b=0", "all weights would be 0; at least one must be more"),
         ("weights a=1 d=1", "no writer is named 'd'"),
-        ("drain a b", "no writer that is ready would have a weight above 0"),
+        (
+            "drain a b",
+            "no writer that is ready would have a weight above 0; what comes in would wait; `--force` does it",
+        ),
         ("drain d", "no writer is named 'd'"),
         ("ttl 40d", "ttl '40d' must be from 1s to 31d"),
         ("undo 9999", "the history has no version 9999"),
@@ -129,8 +132,10 @@ def test_the_history_says_who_changed_what_and_why_and_two_undos_are_none(steere
         "ben: state b ready -> drain",
         "anna: weights a 30 -> 70, b 70 -> 30: the new disk is in",
     ]
-    again = _json(steered, "undo", str(first))
-    assert (again["undone"], again["version"]) == ([], redone["version"] + 1)  # type: ignore[operator]
+    again = _tapfan(steered, "undo", str(first), "--json")
+    undone = json.loads(again.stdout)
+    assert (again.exit_code, undone["undone"], undone["version"]) == (0, [], redone["version"] + 1)  # type: ignore[operator]
+    assert again.stderr == f"tapfan: nothing was taken back: all is as it was in version {first}\n"
     back = _json(steered, "weights")
     assert (back["weights"], back["states"]) == ({"a": 30, "b": 70, "c": 0}, dict.fromkeys("abc", "ready"))
     assert (back["ttl"], back["version"]) == (300, redone["version"] + 1)  # type: ignore[operator]
@@ -147,6 +152,7 @@ def test_a_change_over_a_time_is_shown_with_what_is_left_of_it_and_ends_where_it
     assert max(len(line) for line in status.splitlines() if not line.startswith(("ledger", "ramp", "last"))) <= 80
     ended = _json(steered, "weights", "--cancel")
     assert ended["ramp"] is None
+    assert _tapfan(steered, "weights", "--cancel").stderr == "tapfan: there was no ramp to cancel; nothing changed\n"
     assert ended["weights"] == {"a": 30, "b": 70, "c": 0}
 
 
@@ -292,7 +298,7 @@ def test_a_writer_that_is_being_added_by_hand_keeps_nobody_from_seeing_and_steer
         for typed in ("status", "weights a=31", "drain b --wait", "undo", "ttl", "history"):
             done = _tapfan(steered, *typed.split())
             problem, *rest = done.stderr.splitlines()
-            assert problem == f"tapfan: warning: {steered.config}: writers[3].weight: missing"
+            assert problem == f"tapfan: warning: {steered.config}: writer d: writers[3].weight: missing"
             assert (done.exit_code, bool(done.stdout)) == (0, True)
             assert all("waiting for b" in line for line in rest)
         watch = [sys.executable, "-m", "tapfan.cli", "watch", "--config", str(steered.config)]
@@ -308,6 +314,6 @@ def test_a_writer_that_is_being_added_by_hand_keeps_nobody_from_seeing_and_steer
                 watching.kill()
         refused = _tapfan(steered, "check")
         assert (refused.exit_code, refused.stdout) == (EXIT_USAGE, "")
-        assert refused.stderr == f"tapfan: {steered.config}: writers[3].weight: missing\n"
+        assert refused.stderr == f"tapfan: {steered.config}: writer d: writers[3].weight: missing\n"
     finally:
         steered.config.write_text(sound, encoding="utf-8")

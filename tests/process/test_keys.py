@@ -311,11 +311,14 @@ def test_a_damaged_allowlist_is_told_and_the_one_from_before_holds(hosts: TwoHos
     file.write_text(good + "[nobody")
     hosts.wait_logged("event=allowlist_not_read", "not valid TOML")
     with hosts.client(hosts.key("laptop")) as client:
-        assert client.status()["ledger"]["balanced"]
+        told = client.status()
+        assert (told["ledger"]["balanced"], told["warnings"]["allowlist_not_read"]) == (True, 1)
+    assert "allowlist_not_read 1" in hosts.here.command("status").stdout
     hosts.here.stop("router")
     hosts.here.start("router")
     hosts.wait_logged("event=allowlist_not_read", "nobody on other hosts is let in")
-    assert hosts.here.status()["ledger"]["balanced"], "those of this host have what they need"
+    status = hosts.here.status()
+    assert (status["ledger"]["balanced"], status["warnings"]["allowlist_not_read"]) == (True, 1), "of this host"
     file.write_text(good)
     hosts.here.stop("router")
     (hosts.here.folder / "keys/router.key").chmod(0o640)
@@ -341,3 +344,9 @@ def test_what_root_makes_the_user_that_the_router_becomes_can_read() -> None:
         assert len(made) == 4
         assert {path.stat().st_uid for path in made} == {USER.pw_uid}
         assert {path.stat().st_mode & 0o077 for path in made} == {0}
+        with file.open("a", encoding="utf-8") as opened:
+            opened.write("wieght = 2\n")
+        command[-2:] = ["revoke", "edge"]
+        subprocess.run([*command, "--config", str(file)], cwd=ROOT, check=True, timeout=60)
+        allowed = folder / "keys/allowed.toml"
+        assert ("edge" in allowed.read_text(encoding="utf-8"), allowed.stat().st_uid) == (False, USER.pw_uid)

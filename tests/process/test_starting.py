@@ -15,7 +15,7 @@ from tests.process.running import wait_for
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("ttl = 0.5", "ttl = 0.5: Input should be greater than or equal to 1"),
+        ("ttl = 0.5", "ttl = 0.5: must be from 1s to 31d"),
         ("speed = 3", "speed: unknown key"),
     ],
 )

@@ -28,7 +28,7 @@ def test_the_settings_are_those_of_the_file_that_is_named(
     ("given", "problem"),
     [
         (["--config", "absent.toml", "a"], "writers: cannot read the configuration absent.toml"),
-        (["--config", "bad.toml", "a"], "writers: bad.toml: ttl = 0: Input should be greater than or equal to 1"),
+        (["--config", "bad.toml", "a"], "writers: bad.toml: ttl = 0: must be from 1s to 31d"),
         ([], "the following arguments are required: name"),
         (["a", "b"], "unrecognized arguments: b"),
         (["--port", "1", "a"], "unrecognized arguments: --port"),

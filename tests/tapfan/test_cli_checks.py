@@ -279,6 +279,18 @@ def test_what_a_user_may_not_ask_for_is_not_told(configure: Configure, server: S
     assert "answers: Redis" in result["notes"][0]
 
 
+@pytest.mark.parametrize("number", [16, 99_999_999_999])
+def test_a_database_that_the_redis_does_not_have_is_a_problem(
+    configure: Configure, server: Server, number: int
+) -> None:
+    url = f"unix://{server.path}?db={number}"
+    result = _check(configure, redis=url)
+    (problem,) = result["problems"]
+    assert problem.startswith(f"{url} is no database that this Redis has: ")
+    assert "out of range" in problem
+    assert not [note for note in result["notes"] if url in note]
+
+
 def test_a_user_who_may_only_store_is_enough(configure: Configure, server: Server) -> None:
     server.run("ACL", "SETUSER", "tap", "on", ">hunter2", "~tcp:*", "+set", "+client")
     result = _check(configure, redis=f"unix://tap:hunter2@{server.path}")

@@ -4,7 +4,9 @@ import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
+from tapfan.cli.__main__ import app
 from tapfan.cli.commands import COMMANDS, Commands
 
 _EVERYTHING = 1000  # columns
@@ -15,6 +17,22 @@ def test_the_list_says_what_the_help_of_each_command_begins_with(name: str) -> N
     group = Commands()
     command = group.get_command(None, name)
     assert group.commands[name].get_short_help_str(_EVERYTHING) == command.get_short_help_str(_EVERYTHING)
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("keys make k --role king", "'--role': 'king' is not one of 'admin', 'read', 'listener', 'writer'."),
+        ("add c redis://h --weight 1 --layout bloc", "'--layout': 'bloc' is not one of 'record', 'block'."),
+        ("history --limit 501", "'--limit': must be 500 or less"),
+        ("history --limit x", "'--limit': must be a whole number"),
+        ("undo 0", "'VERSION': must be 1 or more"),
+    ],
+)
+def test_a_bad_option_is_told_in_words(typed: str, told: str) -> None:
+    refused = CliRunner().invoke(app, typed.split())
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr.endswith(f"Error: Invalid value for {told}\n")
 
 
 def test_a_name_that_is_none_is_no_command() -> None:

@@ -33,6 +33,8 @@ from tests.tapfan.views import entry
             "ramp weight a 30 -> 70: at its end",
         ),
         (entry("ramp", ("a", "weight", 70.0, 41.5)), "ramp cancelled, weight a 70 -> 41.5"),
+        (entry("ramp"), "ramp cancelled"),
+        (entry("ramp", reason="too soon"), "ramp cancelled: too soon"),
         (entry("add", ("c", "redis", None, "redis://h/0")), "add redis c redis://h/0"),
         (entry("remove", ("c", "redis", "redis://h/0", None)), "remove redis c was redis://h/0"),
         (

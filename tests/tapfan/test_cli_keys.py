@@ -1,7 +1,10 @@
 """`tapfan keys`: what it writes is for nobody else, what is there is never lost, and it says what to do next."""
 
 import json
+import os
+import shutil
 import stat
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from tapfan import allowlist, keys
 from tapfan.cli.__main__ import app
 from tapfan.keyring import Keyring, KeyringError
 from tapfan.program import CannotRunError
+from tests.process.running import ROOT
 from tests.tapfan.conftest import WRITERS, Configure
 
 ELSEWHERE = '[control]\nendpoint = "tcp://router.example:7203"\nkey = "my/laptop.key"\n'
@@ -70,7 +74,50 @@ def test_all_keys_are_listed_with_where_their_secrets_are(file: Path) -> None:
     ]
     table = [line.split() for line in _keys(file).stdout.splitlines()]
     assert [row[0] for row in table] == ["name", "router", "phone", "edge"]
-    assert table[2] == ["phone", "read", OTHER, "yes", "not", "here"]
+    assert table[2] == ["phone", "read", OTHER, "yes", "(elsewhere)"]
+    assert table[3][3] == "no"
+
+
+@pytest.mark.parametrize(
+    "bad", ['[[writers]]\nname = "c"\nweight = 1\n', 'user = "no such user"\n', "[listener]\nkey = 5\n"]
+)
+def test_a_key_is_listed_and_revoked_though_the_rest_of_the_configuration_is_bad(
+    configure: Configure, bad: str
+) -> None:
+    head = '[router]\nkey = "mine/router.key"\n'
+    file = configure(head + WRITERS)
+    _json(file, "make", "laptop", "--role", "admin")
+    configure(f"{bad if bad.startswith('user') else ''}{head}{WRITERS}{'' if bad.startswith('user') else bad}")
+    listed = _keys(file)
+    assert (listed.exit_code, "laptop" in listed.stdout) == (0, True), listed.stderr
+    revoked = _keys(file, "revoke", "laptop")
+    assert (revoked.exit_code, allowlist.read(file.parent / "mine/allowed.toml")) == (0, {}), revoked.stderr
+    for done in (listed, revoked):
+        assert done.stderr.startswith(f"tapfan: warning: {file}: ")
+        assert len(done.stderr.splitlines()) == 1
+    assert _keys(file, "make", "phone", "--role", "read").exit_code == 2
+
+
+def test_where_there_are_no_keys_none_is_revoked_and_no_folder_made(file: Path) -> None:
+    revoked = _keys(file, "revoke", "laptop")
+    assert (revoked.exit_code, revoked.stdout) == (2, "")
+    assert "no client 'laptop' is allowed; allowed are: nobody" in revoked.stderr
+    assert not (file.parent / "keys").exists()
+
+
+def test_keys_are_never_put_into_the_repository(configure: Configure, tmp_path: Path) -> None:
+    if shutil.which("git") is None:
+        pytest.skip("what git ignores needs git")
+    shutil.copy(ROOT / ".gitignore", tmp_path)
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # as within a hook
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, env=own, check=True)
+    for folder in ("keys", "mine"):
+        file = configure(f'[router]\nkey = "{folder}/router.key"\n{WRITERS}')
+        _json(file, "make", "laptop", "--role", "admin")
+    told = subprocess.run(
+        ["git", "add", "-An"], cwd=tmp_path, env=own, check=True, capture_output=True, text=True
+    ).stdout
+    assert [line.split("'")[1] for line in told.splitlines()] == [".gitignore", "mine/allowed.toml", "tapfan.toml"]
 
 
 def test_nothing_is_overwritten(file: Path) -> None:

@@ -55,10 +55,10 @@ def test_a_bad_window_ends_with_2_and_one_line(file: Path, command: str, argumen
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["query", "--limit", "0"], "--limit '0': must be a whole number, 1 or more"),
+        (["query", "--limit", "0"], "--limit '0': must be a whole number from 1 to 999999999999999999"),
         (["query", "--format", "xml"], "--format 'xml': must be table, json or csv"),
         (["follow", "--format", "xml"], "--format 'xml': must be table, json or csv"),
-        (["top", "-n", "0"], "-n '0': must be a whole number, 1 or more"),
+        (["top", "-n", "0"], "-n '0': must be a whole number from 1 to 999999999999999999"),
         (["top", "--by", "flags"], "--by 'flags': must be source, destination, pair or port"),
         (["top", "--watch", "--json"], "--watch: shows tables"),
     ],

@@ -26,6 +26,8 @@ class Router:
         self.config = config
         self.requests: list[dict[str, Any]] = []
         self.refusal: str | None = None
+        self.refusal_text = "no"
+        self.after_a_change: dict[str, Any] | None = None  # the view then
         self.refused_command: str | None = None
         self.undo: dict[str, Any] | None = None  # the entry that one makes
         self.view = view()
@@ -34,10 +36,11 @@ class Router:
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """The reply to any request."""
         if self.refusal or request["command"] == self.refused_command:
-            return {"ok": False, "error": {"code": self.refusal or "rate_limited", "message": "no"}}
+            return {"ok": False, "error": {"code": self.refusal or "rate_limited", "message": self.refusal_text}}
         if request["command"] == "undo" and self.undo:
             self.entries = [self.undo, *self.entries]
-        return {"ok": True, "result": self.history if request["command"] == "history" else self.view}
+        view = self.after_a_change if self.after_a_change and "by" in request else self.view
+        return {"ok": True, "result": self.history if request["command"] == "history" else view}
 
     @property
     def history(self) -> dict[str, Any]:
@@ -89,7 +92,6 @@ def alone(configure: Configure, tmp_path: Path) -> Path:
                 "reason": "why",
             },
         ),
-        ("weights --cancel --by anna", {"command": "weights", "cancel": True, "by": "anna"}),
         ("weights", {"command": "weights"}),
         ("drain a b --by anna", {"command": "state", "states": {"a": "drain", "b": "drain"}, "by": "anna"}),
         ("maint b --force --by x", {"command": "state", "states": {"b": "maint"}, "force": True, "by": "x"}),
@@ -136,6 +138,27 @@ def test_an_undo_that_changed_nothing_took_nothing_back(router: Router) -> None:
     router.view = view(version=3)
     shown = router.tapfan("undo", "1", "--by", "x")
     assert (shown.exit_code, "took back" in shown.stdout) == (0, False)
+    assert shown.stderr == "tapfan: nothing was taken back: all is as it was in version 1\n"
+
+
+def test_a_ramp_is_cancelled_and_where_there_is_none_it_is_said(router: Router) -> None:
+    answers = [view(version=2), view(version=3)]
+    router.view = answers[0]
+    none = router.tapfan("weights", "--cancel", "--by", "anna")
+    assert (none.exit_code, none.stderr) == (0, "tapfan: there was no ramp to cancel; nothing changed\n")
+    cancel = {"command": "weights", "cancel": True, "by": "anna"}
+    assert router.asked == [{"command": "weights"}, cancel]
+    router.after_a_change = answers[1]
+    done = router.tapfan("weights", "--cancel", "--by", "anna", "--json")
+    assert (done.exit_code, done.stderr, json.loads(done.stdout)) == (0, "", answers[1])
+    assert router.asked[2:] == [{"command": "weights"}, cancel]
+
+
+def test_what_can_be_forced_is_told_with_the_option(router: Router) -> None:
+    router.refusal = "nobody_left"
+    router.refusal_text = "what comes in would wait; it can be forced"
+    refused = router.tapfan("drain", "a")
+    assert (refused.exit_code, refused.stderr) == (2, "tapfan: what comes in would wait; `--force` does it even so\n")
 
 
 def test_an_undo_is_done_though_the_history_is_refused(router: Router) -> None:
@@ -164,7 +187,10 @@ def test_a_writer_that_is_being_added_is_warned_of_and_in_the_way_of_nothing(
     half = config.read_text(encoding="utf-8") + '\n[[writers]]\nname = "c"\nredis = "redis://h"\nweigth = 5\n'
     config.write_text(half, encoding="utf-8")
     done = _tapfan(config, *typed.split())
-    assert done.stderr == f"tapfan: warning: {config}: writers[2].weight: missing (and 1 more: see `tapfan check`)\n"
+    assert (
+        done.stderr
+        == f"tapfan: warning: {config}: writer c: writers[2].weight: missing (and 1 more: see `tapfan check`)\n"
+    )
     assert (done.exit_code, told in done.stdout) == (0, True)
 
 
@@ -179,7 +205,7 @@ def test_what_needs_all_of_the_configuration_ends_with_2_where_a_part_is_bad(alo
 @pytest.mark.parametrize("typed", ["weights a=1", "weights --cancel", "drain a", "ready a", "ttl 1m", "undo"])
 def test_a_change_is_signed_with_the_login_name(router: Router, typed: str) -> None:
     router.tapfan(*typed.split())
-    assert router.asked[0]["by"] == login_name()
+    assert [request["by"] for request in router.asked if "by" in request] == [login_name()]
 
 
 @pytest.mark.parametrize("typed", ["weights", "ttl", "history"])

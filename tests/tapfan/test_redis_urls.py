@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tapfan.redis_connection import client, pool
-from tapfan.redis_urls import VALID, check, group, places, redacted
+from tapfan.redis_urls import VALID, check, group, places, redacted, shown
 from tapfan.sections import WriterSettings
 
 _SECRET = "hunter2"
@@ -70,13 +70,13 @@ def test_what_a_group_is(
         ("redis+sentinel://h/", "after the sentinels comes the name of their master"),
         ("redis+sentinel://h/my master", "after the sentinels comes the name of their master"),
         (f"redis+sentinel://u:1/{_SECRET}@h/m", "after the sentinels comes the name of their master"),
-        ("redis+sentinel://h/m/x", "must be a URL"),
+        ("redis+sentinel://h/m/x", "the database must be a number"),
         ("redis+sentinel://h/m/0/1", "must be a URL"),
         ("redis+sentinel://h/m?db=x", "must be a URL"),
         ("redis+sentinel:///m", "must be a URL"),
         ("redis+sentinel://h,/m", "must be a URL"),
-        ("redis+sentinel://h:0/m", "must be a URL"),
-        ("redis+sentinel://h:65536/m", "must be a URL"),
+        ("redis+sentinel://h:0/m", "the port must be a number from 1 to 65535"),
+        ("redis+sentinel://h:65536/m", "the port must be a number from 1 to 65535"),
         ("redis+sentinel://h:x/m", "must be a URL"),
         ("redis+sentinel://::1/m", "must be a URL"),
         ("redis+sentinel://[::1/m", "must be a URL"),
@@ -110,6 +110,27 @@ def test_what_is_none_is_refused_with_what_is_valid(url: str, problem: str) -> N
     assert problem in str(failure.value)
     assert str(failure.value).endswith(VALID)
     assert _SECRET not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("redis://h:99999/0", "redis://h:99999/0"),
+        ("http://x", "http://x"),
+        ("10.0.0.3:6379", "10.0.0.3:6379"),
+        ("", ""),
+        (f"redis://u:{_SECRET}@h:x/0", "redis://h:x/0"),
+        (f"redis://:{_SECRET}@in@h:x/0", "redis://h:x/0"),
+        (f"u:{_SECRET}@h", "h"),
+        (f"redis://:{_SECRET}", "redis://…"),
+        (f"redis://h:x?pasword={_SECRET}", "redis://h:x?…"),
+        (f"redis://h:x?password=a@{_SECRET}", "redis://…"),
+        (f"redis://u:?{_SECRET}@h:x", "redis://…"),
+        (f"redis://u:#{_SECRET}", "redis://…"),
+    ],
+)
+def test_what_was_typed_is_shown_without_what_may_be_a_secret(typed: str, told: str) -> None:
+    assert shown(typed) == told
 
 
 @given(

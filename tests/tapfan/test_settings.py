@@ -126,7 +126,7 @@ def test_writers_are_needed_and_differ(configure: Configure, text: str, line: st
 
 def test_everything_that_is_wrong_is_told_at_once(configure: Configure) -> None:
     error = error_of(configure('ttl = 0\nlayout = "x"\n' + one_writer(weight="-1", name='"!"') + one_writer(redis="1")))
-    keys = [line.split(": ")[1].split(" = ")[0] for line in error.splitlines()]
+    keys = [line.replace("writer a: ", "").split(": ")[1].split(" = ")[0] for line in error.splitlines()]
     assert keys == ["ttl", "layout", "writers[0].name", "writers[0].weight", "writers[1].redis"]
 
 

@@ -90,5 +90,7 @@ def test_a_bad_override_is_told_by_its_variable(configure: Configure, monkeypatc
         load(file)
     lines = str(caught.value).splitlines()
     assert lines[0].startswith("TAPFAN_LISTENER__LISTEN: listener.listen[1] = ' 127.0.0.1': must be an IP address")
-    assert lines[1].startswith("TAPFAN_WRITERS__B__WEIGHT: writers[1].weight = 'much': must be a finite number")
+    assert lines[1].startswith(
+        "TAPFAN_WRITERS__B__WEIGHT: writer b: writers[1].weight = 'much': must be a finite number"
+    )
     assert len(lines) == 2

@@ -54,17 +54,17 @@ def test_the_router_s_own_host_reaches_it_without_a_key_whatever_else_is_bad(
     config = f'[router]\nkey = "r.key"\nrise = "x"\n[control]\nendpoint = "tcp://*:7203"\n{WRITERS}'
     reach, problems = load_reach(configure(config))
     assert [problem.partition(": ")[2] for problem in problems] == [
-        "router.rise = 'x': Input should be a valid integer, unable to parse string as an integer"
+        "router.rise = 'x': must be a whole number from 1 to 100"
     ]
     assert reach.endpoint("control") == f"ipc://{tmp_path}/run/control.ipc"
 
 
 def test_a_client_needs_no_writers_and_its_key_is_relative_to_the_file(configure: Configure, tmp_path: Path) -> None:
-    for besides in ("", "[listener]\nlinger = 5\n"):
+    for besides in ("", "[listener]\nkey = 5\n"):
         reach, problems = load_reach(configure(f'{_LAPTOP}key = "k/laptop.key"\n{besides}'))
         assert (reach.endpoint("control"), reach.control.key) == (_FAR, tmp_path / "k/laptop.key")
         assert [problem.partition(": ")[2] for problem in problems] == (
-            ["listener.linger = 5: Input should be less than or equal to 0.5"] if besides else []
+            ["listener.key = 5: must be the path of a key file, as `tapfan keys make` makes them"] if besides else []
         )
 
 

@@ -16,6 +16,7 @@ from tapfan.allowlist import Allowed, file_text
 from tapfan.control import ControlError
 from tapfan.keyring import Keyring
 from tapfan.keys import ClientRole
+from tapfan.logs import Repeated
 from tapfan.reach import EndpointName
 from tests.process.running import wait_for
 from tests.router.access.gates import Clients, Router, client_of, key_of, send
@@ -72,6 +73,8 @@ def test_a_damaged_allowlist_changes_nothing_and_none_lets_nobody_in(router: Rou
     file.write_text("[")
     router.reread()
     assert "not valid TOML" in router.told("allowlist_not_read")["problem"]
+    router.reread()
+    assert router.repeated.counts == {"allowlist_not_read": 1}, "once for each change"
     send(router, client_of(clients, router, "control", key_of(router, "admin")))
     sender, _ = router.received("control")
     assert router.access.peer(sender, 0.0).name == "admin"
@@ -105,9 +108,11 @@ def test_with_an_allowlist_that_was_damaged_before_it_starts_and_lets_nobody_in(
     good = file.read_text()
     file.write_text(f"{good}[")
     log: Any = CapturingLogger()
-    known = Allowlist(keys.load(ring.router_file, "router.key", "router"), log)
+    repeated = Repeated(log)
+    known = Allowlist(keys.load(ring.router_file, "router.key", "router"), log, repeated)
     assert known.get(public) is None
     assert [(call.method_name, call.args) for call in log.calls] == [("error", ("allowlist_not_read",))]
+    assert repeated.counts == {"allowlist_not_read": 1}
     file.write_text(good)
     assert [known.refresh(), known.refresh()] == [[], []]
     assert known.get(public) is not None
@@ -119,7 +124,8 @@ def test_an_allowlist_that_is_being_written_is_read_when_it_is_whole(tmp_path: P
     public = ring.make("admin", "admin").public
     file = ring.folder / "allowed.toml"
     good = file.read_text()
-    known = Allowlist(keys.load(ring.router_file, "router.key", "router"), CapturingLogger())
+    log: Any = CapturingLogger()
+    known = Allowlist(keys.load(ring.router_file, "router.key", "router"), log, Repeated(log))
     for text in ("", good[:20], good):
         file.write_text(text)
         assert known.refresh() == []

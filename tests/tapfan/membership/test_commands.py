@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.process.running import DEADLINE_S, free_port, wait_for
 from tests.tapfan.answering import answering
 from tests.tapfan.conftest import WRITERS, Configure
 from tests.tapfan.membership.supervising import FILE, supervisord
+from tests.writers.servers import Server
 
 _MEMBER = {"state": "ready", "health": "up", "reason": "", "in_flight": 0, "redis": "redis://127.0.0.1:1/0"}
 
@@ -96,14 +98,19 @@ def test_without_supervisord_it_is_put_in_and_said_how_to_start_it(router: Route
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["c!", "URL", "--weight", "1"], "writers[2].name = 'c!': String should match pattern"),
+        (["d e", "URL", "--weight", "1"], "tapfan: NAME 'd e': must have 1 to 32 letters, digits, - and _\n"),
+        (["c", "http://x", "--weight", "1"], "tapfan: URL 'http://x': it does not begin with redis://, or another"),
         (
-            ["c", "http://x", "--weight", "1"],
-            "writers[2].redis = (hidden: it may hold a password): must be a URL such as",
+            ["c", "redis://me:hunter2@127.0.0.1:99999/0", "--weight", "1"],
+            "tapfan: URL 'redis://127.0.0.1:99999/0': the port must be a number from 1 to 65535; must be a URL such as",
         ),
+        (["c", "redis://h:1/x", "--weight", "1"], "tapfan: URL 'redis://h:1/x': the database must be a number, such"),
         (["c", "URL", "--weight", "nan"], "--weight 'nan': must be a finite number from 0 to 1000000000"),
-        (["c", "URL", "--weight", "1", "--rampup", "soon"], "writers[2].rampup = 'soon': must be a duration"),
-        (["a", "URL", "--weight", "1"], "has a writer a already, with other values"),
+        (["c", "URL", "--weight", "1", "--rampup", "soon"], "tapfan: --rampup 'soon': must be a duration"),
+        (
+            ["a", "URL", "--weight", "1"],
+            "has a writer a already, with other values than those: redis = 'redis://127.0.0.1:7101/0' (not 'redis://",
+        ),
         (["c", "URL", "--weight", "1", "--password-file", "/none"], "cannot be used: [Errno 2] No such file"),
         (["c", "URL", "--weight", "1", "--supervisor", "x"], "--supervisor and --no-supervisor exclude each other"),
     ],
@@ -115,7 +122,28 @@ def test_what_is_not_valid_is_refused_before_anything_is_done(
     done = router.tapfan("add", *(url if argument == "URL" else argument for argument in arguments))
     assert done.exit_code == 2
     assert problem in done.stderr
+    assert "hunter2" not in done.stderr
     assert (router.config.read_text(), router.changes, len(list(router.config.parent.iterdir()))) == (before, [], 2)
+
+
+def test_what_a_writer_that_is_there_has_otherwise_is_told_without_its_secrets(router: Router) -> None:
+    text = router.config.read_text()
+    router.config.write_text(text + 'confirm = "replica"\npassword = "hunter2"\n')
+    refused = router.tapfan("add", "b", "redis://:hunter4@127.0.0.1:7102/0", "--weight", "20.5", "--rampup", "30s")
+    assert (refused.exit_code, router.changes) == (2, [])
+    assert refused.stderr.endswith(
+        "has a writer b already, with other values than those: redis (its value is not shown), weight = 70 (not 20.5), "
+        "no rampup (not '30s'), confirm = 'replica' (not none), password (its value is not shown)\n"
+    )
+
+
+def test_a_database_that_the_redis_does_not_have_is_refused(router: Router, tmp_path: Path) -> None:
+    before = router.config.read_text()
+    with closing(Server(tmp_path / "redis")) as server:
+        url = f"unix://{server.path}?db=99"
+        refused = router.tapfan("add", "c", url, "--weight", "1")
+    assert (refused.exit_code, router.config.read_text(), router.changes) == (2, before, [])
+    assert refused.stderr == f"tapfan: {url} is no database that this Redis has: DB index is out of range\n"
 
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:7102/0", "rediss://u@LOCALHOST:7102?db=0"])
