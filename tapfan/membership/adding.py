@@ -173,6 +173,7 @@ class _Start:
         self._program = programs.program_name(name)
         self._is_ours = False
         self._log_begin = 0  # where in its log what it says begins: before that is what an earlier one said
+        self._runs = False  # whether it did when that was last looked at
         self._is_known = False  # whether what keeps it from being up will not change by waiting for its start
 
     def do(self) -> None:
@@ -191,8 +192,7 @@ class _Start:
             if time.monotonic() - begun_s > patience_s:
                 break
             time.sleep(_PAUSE_S)
-        process = self._supervisor.process(self._program)
-        if trouble and (process is None or process.state == "BACKOFF"):
+        if trouble and not self._runs:
             raise NotDoneError(trouble)
         self.trouble = trouble
 
@@ -204,7 +204,8 @@ class _Start:
     def _not_up(self) -> str | None:
         """Why it is not up; None if it is. Raises NotDoneError once it cannot become so."""
         process = self._supervisor.process(self._program)
-        self._is_known = process is not None and process.state == "BACKOFF"
+        self._runs = process is not None and process.state != "BACKOFF"
+        self._is_known = process is not None and not self._runs
         if process is None:
             return f"supervisord has no {self._program}"
         says = f"; {process.log} says:\n  {telling_line(process.log, self._log_begin)}" if process.log else ""

@@ -24,13 +24,16 @@ _RECORDS = 1000
 
 
 class _Router:
-    """The other end of a writer, which has told it to begin."""
+    """The other end of a writer, which knows of it."""
 
     def __init__(self, writer: Writer, socket: sockets.Socket) -> None:
         self.writer = writer
         self.told: list[Stored | WriterReport] = []
         self._socket = socket
         self.until(lambda: bool(self.told), "a report")
+
+    def begin(self) -> None:
+        """Tell the writer to begin."""
         self._send(Mark(router=_ROUTER, number=1, base=0, sent=0).pack())
 
     def send(self, number: int, *counts: int) -> None:
@@ -69,12 +72,17 @@ class _Router:
 def router(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[_Router]:
     """Of a writer that tells of something stored at once when that is all, and otherwise once in a thousand seconds."""
     monkeypatch.setattr(service, "_GATHER_S", 1000.0)
-    monkeypatch.setattr(service, "_REPORT_PERIOD_S", 1000.0)
     settings = Settings(run_dir=tmp_path, writers=(server.settings(),))
-    with zmq.Context() as context:
-        socket = sockets.bound(context, zmq.ROUTER, settings.endpoint("shares"))
-        writer = Writer(settings.writers[0], settings, structlog.get_logger(), context)
-        yield _Router(writer, socket)
+    context: zmq.Context[sockets.Socket] = zmq.Context()
+    socket = sockets.bound(context, zmq.ROUTER, settings.endpoint("shares"))
+    writer = Writer(settings.writers[0], settings, structlog.get_logger(), context)
+    try:
+        made = _Router(writer, socket)
+        # A report that was too early for the connection is not sent: only from now on they are rare.
+        monkeypatch.setattr(service, "_REPORT_PERIOD_S", 1000.0)
+        made.begin()
+        yield made
+    finally:
         server.let_go_on()
         writer.close()
         context.destroy(linger=0)
