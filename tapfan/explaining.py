@@ -12,7 +12,6 @@ from tapfan import durations, names, values
 _KINDS = {
     "missing": "missing",
     "model_type": "must be a table: [listener], [router], [control] once, and [[writers]] for each writer",
-    "path_type": "must be the path of a file",
     "string_pattern_mismatch": names.VALID,  # nothing but names has a pattern
     "string_type": "must be a text, in quotes",
     "too_short": "must have at least one entry",

@@ -166,7 +166,7 @@ class WriterSettings(Section):
     confirm: Literal["none", "replica"] = "none"
     rampup: Annotated[Duration, Field(ge=0, le=MAX_RAMPUP_S)] = 0.0
     password: SecretStr | None = None
-    password_file: Path | None = None
+    password_file: Annotated[Path, BeforeValidator(values.file)] | None = None
     key: KeyFile | None = None
 
     @property

@@ -82,15 +82,22 @@ def interfaces(value: Any) -> tuple[str, ...]:
 
 def folder(value: Any) -> Path:
     """A folder's path."""
-    if not isinstance(value, str | Path) or not str(value):
-        raise ValueError("must be the path of a folder")
-    return Path(value)
+    return _path(value, "must be the path of a folder")
 
 
 def key_file(value: Any) -> Path:
     """The path of a file that holds a key."""
-    if not isinstance(value, str | Path) or not str(value):
-        raise ValueError("must be the path of a key file, as `tapfan keys make` makes them")
+    return _path(value, "must be the path of a key file, as `tapfan keys make` makes them")
+
+
+def file(value: Any) -> Path:
+    """A file's path."""
+    return _path(value, "must be the path of a file")
+
+
+def _path(value: Any, problem: str) -> Path:
+    if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
+        raise ValueError(problem)
     return Path(value)
 
 

@@ -51,6 +51,7 @@ def test_every_port_can_be_captured_where_nothing_is_served(configure: Configure
         ('layout = "column"', "layout = 'column': must be 'record' or 'block'"),
         ("run_dir = 5", "run_dir = 5: must be the path of a folder"),
         ('run_dir = ""', "run_dir = '': must be the path of a folder"),
+        ('run_dir = "a\\u0000"', "run_dir = 'a\\x00': must be the path of a folder"),
         ("[listener]\nbatch_records = true", "listener.batch_records = True: must be a whole number"),
         ('[listener]\nlisten = ["[::1]:1", "[::1]:1"]', "listener: listen: the endpoints [::1]:1, [::1]:1 must differ"),
         ('[listener]\nlisten = ["[::ffff:127.0.0.1]:1"]', "must be the IPv4 address itself: 127.0.0.1:1"),
