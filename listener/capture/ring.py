@@ -53,8 +53,9 @@ class Ring:
     over when it is full or `retire_ms` after its first packet. With `fanout`, the interface's packets are shared out
     among all rings with that number, each connection's to the same one while they stay the same.
 
-    The kernel drops a packet that comes while neither the block that it fills nor the one a quarter of the ring further on
-    is its own (`__packet_rcv_has_room`). With fewer than four blocks that is so whenever a block is handed over.
+    The kernel drops a packet that comes while neither the block that it fills nor the one a quarter of the ring
+    further on is its own (`__packet_rcv_has_room`). With fewer than four blocks that is so whenever a block is handed
+    over.
     """
 
     def __init__(
