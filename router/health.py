@@ -5,6 +5,7 @@ failed one. Counted in looks of the router's own and not by a clock: while it st
 """
 
 FIRST_LOOKS = 10  # five seconds
+AWAY_LOOKS = 60  # thirty seconds: longer than an orderly stop takes, of one program after the other
 
 
 class Health:
@@ -21,6 +22,12 @@ class Health:
         self._missed = 0
         self._has_reported = self._has_passed = False
         self.up = up
+        self.looks_down = 0  # in a row
+
+    @property
+    def is_away(self) -> bool:
+        """Whether it has not been up for so long that it is no stop of everything that the router sees."""
+        return self.looks_down >= AWAY_LOOKS
 
     @property
     def text(self) -> str:
@@ -46,6 +53,7 @@ class Health:
             self.up &= self._missed < FIRST_LOOKS
         elif self._missed > 0:
             self._check(False)
+        self.looks_down = 0 if self.up else self.looks_down + 1
 
     def _check(self, passed: bool) -> None:
         self._in_a_row = 0 if passed == self.up else self._in_a_row + 1

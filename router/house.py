@@ -5,7 +5,7 @@ from collections.abc import Iterable, Set
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from router.health import Health
+from router.health import AWAY_LOOKS, Health
 from router.history import Entry, History
 from router.intent import Intent
 from router.lanes import KeptShare, Lane
@@ -196,6 +196,7 @@ class House(Listeners):
         for name in remembered.away & self.writers.keys():
             writer = self.writers[name]
             writer.health = Health(self.rules.rise, self.rules.fall, up=False)
+            writer.health.looks_down = AWAY_LOOKS
             writer.noted = writer.condition
         self.steering.restore(remembered.rampups, clock_s)
         self.steering.set_up(self._names_up())
@@ -208,7 +209,7 @@ class House(Listeners):
             self.steering.rampups(intent),
             {name: address for name, address in known.items() if name in intent.members},
             {address: name for address, name in removed.items() if is_of_a_process(address)},
-            frozenset(name for name in known if name in intent.members and not self.writers[name].health.up),
+            frozenset(name for name in known if name in intent.members and self.writers[name].health.is_away),
         )
 
     def is_removed(self, address: bytes) -> bool:

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from router import files
 from router.house import House
@@ -18,7 +18,7 @@ from tapfan.logs import Logger, Repeated
 from tapfan.losses import Reason
 from tapfan.messages import Count, ListenerReport, Sequence
 
-_Sum = Annotated[int, Field(ge=0, le=MAX_SUM)]
+_Sum = Annotated[int, Field(ge=0), AfterValidator(lambda count: min(count, MAX_SUM))]
 
 
 class _Model(BaseModel):

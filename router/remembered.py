@@ -13,7 +13,7 @@ class Remembered:
     rampups: Mapping[str, float] = field(default_factory=dict)  # when they began, since the epoch, by writer
     processes: Mapping[str, bytes] = field(default_factory=dict)  # of each writer, once it has reported
     removed: Mapping[bytes, str] = field(default_factory=dict)  # writers that are none any more, by their processes
-    away: Set[str] = frozenset()  # those of `processes` that are not up
+    away: Set[str] = frozenset()  # those of `processes` that have not been up for long
 
 
 def is_of_a_process(address: bytes) -> bool:

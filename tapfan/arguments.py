@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,12 +31,20 @@ def arguments(
     if options:
         options(parser)
     chosen = parser.parse_args()
-    if _SUPERVISED in os.environ:
+    if _is_supervised():
         return _valid(program, chosen.config), chosen
     try:
         return load(chosen.config), chosen
     except SettingsError as error:
         bad_usage(program, error)
+
+
+def _is_supervised() -> bool:
+    """Whether supervisord has started this: the leader of a group, as each of its programs is, without a terminal.
+
+    The variable alone says little: what is run below such a program inherits it.
+    """
+    return _SUPERVISED in os.environ and os.getpgrp() == os.getpid() and not sys.stdin.isatty()
 
 
 def _valid(program: str, config: Path | None) -> Settings:

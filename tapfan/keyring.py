@@ -65,7 +65,7 @@ class Keyring:
         """
         problems = []
         here: dict[str, Key] = {}
-        found = sorted(self.folder.glob(f"*{SUFFIX}")) if self.folder.is_dir() else []
+        found = sorted(self.folder.glob(f"*{SUFFIX}")) if self._is_there() else []
         for file in dict.fromkeys([*found, *others]):
             try:
                 key = keys.read(file)
@@ -123,7 +123,7 @@ class Keyring:
 
     def revoke(self, name: str) -> Allowed:
         """Let the router not let in a key any more."""
-        if not self.folder.exists():
+        if not self._is_there():
             raise _not_allowed(name, ())
         with self._changing():
             allowed = self._allowed()
@@ -140,6 +140,12 @@ class Keyring:
             raise KeyringError(
                 f"a client {name} is allowed already; `tapfan keys revoke {name}` first, or another name"
             )
+
+    def _is_there(self) -> bool:
+        try:
+            return self.folder.is_dir()
+        except OSError as error:
+            raise KeyringError(f"cannot look into {self.folder}: {error.strerror}") from error
 
     def _has_router(self) -> bool:
         return self.router_file.exists()

@@ -4,7 +4,7 @@ import sys
 from typing import NoReturn
 
 EXIT_FAILED = 1  # something that may be better at the next start: a port in use, a right missing
-EXIT_USAGE = 2  # the configuration or the arguments must be changed first
+EXIT_USAGE = 2  # the arguments must be changed first, or the configuration, unless supervisord has started it
 
 
 class CannotRunError(Exception):

@@ -1,5 +1,6 @@
 """How the router is reached: its endpoints, and the part of the configuration that is enough to watch and steer it."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar, get_args
@@ -75,7 +76,7 @@ class Reach(Section):
     def relative_to(self, folder: Path) -> Self:
         """The same with absolute paths; relative ones begin in the folder."""
         sections = {name: in_folder(folder, getattr(self, name), "key") for name in ("router", "control")}
-        return self.model_copy(update={"run_dir": (folder / self.run_dir).resolve()} | sections)
+        return self.model_copy(update={"run_dir": Path(os.path.realpath(folder / self.run_dir))} | sections)
 
     def endpoint(self, name: EndpointName) -> str:
         """The ZeroMQ endpoint by which the programs of this configuration reach one of the router's sockets."""

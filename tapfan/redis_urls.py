@@ -35,6 +35,7 @@ _GROUP = re.compile(
 _HOST = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?")
 _MASTER = re.compile(r"[A-Za-z0-9._-]+")  # which is what Sentinel allows
 _PORT = f"the port must be a number from 1 to 65535; {VALID}"
+_MAX_DIGITS = 10
 _DATABASE = f"the database must be a number, such as 0; {VALID}"
 _PARTS = re.compile(r"(?P<scheme>[^:]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<rest>.*)", re.DOTALL)
 
@@ -115,9 +116,9 @@ def shown(text: str) -> str:
     scheme, separator, rest = text.partition("://")
     if not separator:
         scheme, rest = "", text
-    before, at, after = rest.rpartition("@")
+    before, _, after = rest.rpartition("@")
     place, question, _ = after.partition("?")
-    if "?" in before or "#" in text or place.startswith(":") or (at and "password" in before.lower()):
+    if "?" in before or "#" in text or place.startswith(":") or "password" in f"{before}{place}".lower():
         return f"{scheme}{separator}…"
     return f"{scheme}{separator}{place}{question and '?…'}"
 
@@ -199,4 +200,4 @@ def _host_name(host: str) -> str:
 
 
 def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit()
+    return text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS

@@ -173,17 +173,17 @@ def _validated(model: type[_R], file: Path, content: dict[str, Any], environment
         )
         raise SettingsError("\n".join(lines)) from error
     made = made.relative_to(file.resolve().parent)
-    _check_socket_paths(made)
+    _check_socket_paths(made, origin(("run_dir",), overridden) or str(file))
     return made
 
 
-def _check_socket_paths(reach: Reach) -> None:
+def _check_socket_paths(reach: Reach, where: str) -> None:
     for endpoint in reach.endpoints:
         path = reach.bound(endpoint.name).removeprefix("ipc://")
         if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
             raise SettingsError(
-                f"run_dir = {str(reach.run_dir)!r}: the socket path {path} is longer than {_MAX_SOCKET_PATH} bytes; "
-                "set a shorter run_dir"
+                f"{where}: run_dir = {str(reach.run_dir)!r}: the socket path {path} is longer than {_MAX_SOCKET_PATH} "
+                "bytes; set a shorter run_dir"
             )
 
 

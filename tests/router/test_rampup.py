@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.health import AWAY_LOOKS
 from router.house import House, Rules
 from router.intent import Intent
 from router.remembered import Remembered
@@ -246,8 +247,10 @@ def test_a_writer_that_the_router_before_knew_is_back_and_not_new_when_it_is_lat
 
 def _stay_away(house: House, *names: str) -> None:
     """Let processes that the next router will know say that their Redis takes no records."""
-    for name in names * FALL:
-        house.take_writer_report(a_writer_report(name, healthy=False, router=ROUTER), name.encode())
+    for _ in range(AWAY_LOOKS + FALL):
+        for name in house.writers:
+            house.take_writer_report(a_writer_report(name, name not in names, router=ROUTER), name.encode())
+        house.look(0.0)
     assert not house.weights.effective.keys() & set(names)
 
 
@@ -270,6 +273,16 @@ def test_a_writer_that_was_away_when_the_router_ended_is_back_however_soon_it_co
     assert house.remembered(house.intent).away == set()
     told = [(entry.changes[0].before, entry.changes[0].after) for entry in house.history if entry.kind == "health"]
     assert told == [("absent", "up")] if healthy else [("absent", "down"), ("down", "up")]
+
+
+def test_writers_that_went_a_moment_before_the_router_are_there_as_before_when_all_is_started_again() -> None:
+    """So it is when everything is stopped, one after the other."""
+    house = _house(a=30, b=70)
+    for _ in range(AWAY_LOOKS - 1):
+        house.look(0.0)
+    assert not house.weights.any_up
+    house = _after_a_restart(house, 1009.0)
+    assert _effective(house) == {"a": 30, "b": 70}
 
 
 def test_where_all_were_away_the_first_who_is_back_waits_a_little_for_the_others() -> None:

@@ -115,6 +115,8 @@ def test_what_is_none_is_refused_with_what_is_valid(url: str, problem: str) -> N
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
+        ("redis://h/0&password=s3cret", "redis://…"),
+        ("redis://h/0;password=s3cret", "redis://…"),
         ("redis://h:99999/0", "redis://h:99999/0"),
         ("http://x", "http://x"),
         ("10.0.0.3:6379", "10.0.0.3:6379"),

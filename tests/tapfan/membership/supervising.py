@@ -1,9 +1,10 @@
 """A real supervisord, of a small file."""
 
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from tests.process.running import wait_for
@@ -39,8 +40,13 @@ def supervisord(file: Path) -> Iterator[None]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
-        wait_for((file.parent / "s.sock").exists, "supervisord listens")
+        wait_for(lambda: _answers(file.parent / "s.sock"), "supervisord listens")
         try:
             yield
         finally:
             process.terminate()
+
+
+def _answers(path: Path) -> bool:
+    with closing(socket.socket(socket.AF_UNIX)) as client:
+        return client.connect_ex(str(path)) == 0
