@@ -35,7 +35,7 @@ _GROUP = re.compile(
 _HOST = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?")
 _MASTER = re.compile(r"[A-Za-z0-9._-]+")  # which is what Sentinel allows
 _PORT = f"the port must be a number from 1 to 65535; {VALID}"
-_MAX_DIGITS = 10
+_MAX_DIGITS = 18
 _DATABASE = f"the database must be a number, such as 0; {VALID}"
 _PARTS = re.compile(r"(?P<scheme>[^:]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<rest>.*)", re.DOTALL)
 
