@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -23,6 +24,11 @@ _PAUSE_S = 0.02
 ROOT = Path(__file__).parents[2]
 READING = "reading"  # the program that reads a capture file
 
+_MAX_WORKERS = 8
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _MAX_WORKERS
+_random = random.SystemRandom()  # which hypothesis does not begin anew
+_given_ports: deque[int] = deque(maxlen=100)
+
 T = TypeVar("T")
 
 
@@ -36,14 +42,20 @@ def wait_for(condition: Callable[[], T | None], what: str | Callable[[], str], d
 
 
 def free_port(address: str = "127.0.0.1") -> int:
-    """A TCP port that nobody uses now, below those that the kernel gives to clients."""
+    """A TCP port that nobody uses now, below those that the kernel gives to clients.
+
+    Nor was it given a moment ago, to be used soon; those of other workers of pytest are others.
+    """
     while True:
-        port = random.randrange(15_000, 32_000)
+        port = _random.randrange(15_000 + _WORKER, 32_000, _MAX_WORKERS)
+        if port in _given_ports:
+            continue
         with (
             contextlib.suppress(OSError),
             socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as trial,
         ):
             trial.bind((address, port))
+            _given_ports.append(port)
             return port
 
 
@@ -292,3 +304,15 @@ class Programs:
         """All keys of a writer's Redis."""
         with self.redis(name) as client:
             return list(client.scan_iter(count=1000))
+
+
+@contextlib.contextmanager
+def everything_runs(folder: Path, **options: Any) -> Iterator[Programs]:
+    """All programs, with these options (of `Programs`), ready; they are ended afterwards."""
+    programs = Programs(folder, **options)
+    try:
+        programs.start()
+        programs.wait_ready()
+        yield programs
+    finally:
+        programs.close()
