@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from tests.process.namespace import Namespace
-from tests.process.running import Programs
+from tests.process.running import Programs, everything_runs
 
 # A [listener] for high rates: each look and each batch costs the same, however much is in it.
 FOR_VOLUME: dict[str, object] = {"linger": "50ms", "batch_records": 65_536}
@@ -32,13 +32,8 @@ def everything(
     """All programs, ready, of which the listener captures what comes into the namespace, with these options."""
     with folder() as path:
         options = listener_options(space) | dict(listener or {})
-        programs = Programs(Path(path), listener=options, top=top, netns=space.name)
-        try:
-            programs.start()
-            programs.wait_ready()
+        with everything_runs(Path(path), listener=options, top=top, netns=space.name) as programs:
             yield programs
-        finally:
-            programs.close()
 
 
 def send(space: Namespace, rate: float, seconds: float) -> dict[str, float]:

@@ -19,19 +19,14 @@ from tapfan.cli.asking import EXIT_CONFLICT
 from tapfan.program import EXIT_FAILED, EXIT_USAGE
 from tests.process.conftest import StartPrograms
 from tests.process.feeder import feeder, records
-from tests.process.running import DEADLINE_S, ROOT, Programs, wait_for
+from tests.process.running import DEADLINE_S, ROOT, Programs, everything_runs, wait_for
 from tests.process.stored import sequences
 
 
 @pytest.fixture(scope="module")
 def programs_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
-    programs = Programs(tmp_path_factory.mktemp("steered"), weights={"a": 30, "b": 70, "c": 0})
-    try:
-        programs.start()
-        programs.wait_ready()
+    with everything_runs(tmp_path_factory.mktemp("steered"), weights={"a": 30, "b": 70, "c": 0}) as programs:
         yield programs
-    finally:
-        programs.close()
 
 
 @pytest.fixture

@@ -6,18 +6,13 @@ import pytest
 
 from tests.process.control.asked import CONFIGURED, READY
 from tests.process.control.plain_client import Control
-from tests.process.running import Programs
+from tests.process.running import Programs, everything_runs
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
-    programs = Programs(tmp_path_factory.mktemp("controlled"), weights=CONFIGURED)
-    try:
-        programs.start()
-        programs.wait_ready()
+    with everything_runs(tmp_path_factory.mktemp("controlled"), weights=CONFIGURED) as programs:
         yield programs
-    finally:
-        programs.close()
 
 
 @pytest.fixture

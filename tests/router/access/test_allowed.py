@@ -100,10 +100,15 @@ def test_the_allowlist_is_looked_at_twice_a_second_at_most(router: Router) -> No
     assert router.told("allowlist_read")["no_more"] == "read:read"
 
 
-def test_with_an_allowlist_that_was_damaged_before_it_starts_and_lets_nobody_in(tmp_path: Path) -> None:
-    ring = Keyring(tmp_path / "keys/router.key")
+def _ring_of_admin(folder: Path) -> tuple[Keyring, str]:
+    """The keys of a router that lets in one client, and that client's public key."""
+    ring = Keyring(folder / "keys/router.key")
     ring.make_router()
-    public = ring.make("admin", "admin").public
+    return ring, ring.make("admin", "admin").public
+
+
+def test_with_an_allowlist_that_was_damaged_before_it_starts_and_lets_nobody_in(tmp_path: Path) -> None:
+    ring, public = _ring_of_admin(tmp_path)
     file = ring.folder / "allowed.toml"
     good = file.read_text()
     file.write_text(f"{good}[")
@@ -119,9 +124,7 @@ def test_with_an_allowlist_that_was_damaged_before_it_starts_and_lets_nobody_in(
 
 
 def test_an_allowlist_that_is_being_written_is_read_when_it_is_whole(tmp_path: Path) -> None:
-    ring = Keyring(tmp_path / "keys/router.key")
-    ring.make_router()
-    public = ring.make("admin", "admin").public
+    ring, public = _ring_of_admin(tmp_path)
     file = ring.folder / "allowed.toml"
     good = file.read_text()
     log: Any = CapturingLogger()
